@@ -64,9 +64,9 @@ def report(trials_by_kind: dict[Kind, list[Trial]], *, command: str, seconds: fl
 
     {command}
 
-took {seconds / 60:.1f} minutes. Each field of each kind of file that skinaudit reads was damaged in every way that fits its
-type, one at a time. Then the command that relies on the file was run: an audit that passes where all files are whole, or
-the model card of a run. `pytest tests/damage` asserts it for a part of them.
+took {seconds / 60:.1f} minutes. The bench damages every field of every kind of file that skinaudit reads, one field at a
+time, in every way that fits the field's type. Then it runs the command that needs the file: an audit, which would pass with
+undamaged files, or the model card of a run. `pytest tests/damage` checks a sample of these damages.
 
 - machine: {machine(1)}
 - versions: {", ".join(f"{name} {number}" for name, number in used.items())}
@@ -74,10 +74,11 @@ the model card of a run. `pytest tests/damage` asserts it for a part of them.
 ## Kinds of file
 
 - *refused*: exit code 2 and one line that names the file.
-- *FAIL*, *INCONCLUSIVE*: the file is still valid, and what it says now leads to this verdict.
-- *valid and free*: the file is still valid and the command ends as before: nothing that it decides depends on the field.
-- *PASS*: any other exit code 0. There must be none.
-- *crash*: an unexpected exception, or more than one line. There must be none.
+- *FAIL*, *INCONCLUSIVE*: the file is still valid, and its changed content leads to this verdict.
+- *valid and free*: the file is still valid, and the command ends as before. Nothing that the command decides depends on this
+  field.
+- *PASS*: any other exit code 0. This must never happen.
+- *crash*: an unexpected exception, or more than one line. This must never happen.
 
 {kinds(trials_by_kind)}
 ## Damages
@@ -85,7 +86,8 @@ the model card of a run. `pytest tests/damage` asserts it for a part of them.
 {damages(trials_by_kind)}
 ## Fields that are free
 
-They are for people or for other commands, or they are settings with a default. In brackets: damages that left a valid file.
+These fields are for people or for other commands, or they are settings with a default. The number in brackets counts the
+damages that left a valid file.
 
 {free_fields(trials_by_kind)}
 """

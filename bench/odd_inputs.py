@@ -1,9 +1,9 @@
-"""Inputs of kinds that no byte change makes, shown to the commands: each has to end in one line, quickly, with code 2.
+"""Give odd inputs, made by hand, to the commands. Each command must end quickly, with one line and exit code 2.
 
 python bench/odd_inputs.py RUN [--only WORD] [--output docs/results/odd-inputs.md]
 
-RUN: an exported run, with engines/fp32.pt2 for the payloads. Nothing that an input holds may run, and none may take long.
-Each command is a fork of this process, which has imported what commands import, so that its time is that of the input.
+RUN: an exported run, with engines/fp32.pt2 for the payloads. Code inside an input must not run, and no input may take long.
+Each command is a fork of this process, which has already imported the libraries, so that only the input's time is measured.
 """
 
 from __future__ import annotations
@@ -31,18 +31,17 @@ from skinaudit.bench.report import machine, table
 from skinaudit.commands import endings
 
 LIMIT = 600.0
-"""Seconds of wall clock, of a machine that does other things as well."""
+"""Seconds of wall clock after which a command is stopped; the machine may be busy with other work."""
 QUICK = 20.0
-"""Seconds of CPU that are quick."""
+"""Largest allowed CPU time in seconds."""
 MEMORY = 4 * 2**30
-"""Bytes that a process may have in memory, those of the libraries included."""
+"""Largest allowed memory of a process in bytes, including the libraries."""
 PARTS = (plain_files, tensors, graphs, programs, pictures, bombs, tables, engines)
 
 
 @dataclass(frozen=True)
 class Ended:
-    """How a command ended. peak: bytes that its largest process had in memory. wrong: what was not as it has to be; empty
-    where all is well."""
+    """How a command ended. peak: bytes of its largest process in memory. wrong: what went wrong; empty if nothing did."""
 
     code: int | None
     seconds: float
@@ -52,7 +51,7 @@ class Ended:
 
 
 def main() -> None:
-    """Show every input and write the table; exit code 1 where something went wrong."""
+    """Try every input and write the table; exit code 1 if something went wrong."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path)
     parser.add_argument("--only", help="cases whose name holds this word")
@@ -83,7 +82,7 @@ def main() -> None:
 
 
 def cases(word: str | None) -> Iterator[Case]:
-    """Those of all parts whose name holds the word."""
+    """The cases of all parts whose names contain the word."""
     for part in PARTS:
         yield from (case for case in part.CASES if word is None or word in case.name)
 
@@ -124,12 +123,14 @@ def run(words: list[str], place: Place, case: Case) -> Ended:
         wrong.append("much memory")
     if place.marker.exists():
         wrong.append("ITS CODE RAN")
-    line = last.replace(str(place.folder.resolve()), "").replace(str(place.folder), "")
+    line = last
+    for path, shown in ((place.folder.resolve(), ""), (place.folder, ""), (place.source.resolve(), "RUN")):
+        line = line.replace(str(path), shown)
     return Ended(code, seconds, peak, line[:300], ", ".join(wrong))
 
 
 def _command(words: list[str], folder: Path, output: Path) -> NoReturn:
-    """Be the program with these words, in this folder; what it prints on stderr goes to the file."""
+    """Run the program with these arguments in this folder; its stderr goes to the file."""
     code = 70
     try:
         os.chdir(folder)

@@ -1,1 +1,1 @@
-"""Open an engine file and run it: one runtime a file, no torch at import."""
+"""Open engine files and run them. Each runtime has one file here. Importing this package does not import torch."""

@@ -1,4 +1,4 @@
-"""Runs packages that AOTInductor compiled (.aoti.pt2): machine code for one kind of device, which torch loads.
+"""Runs packages compiled by AOTInductor (.aoti.pt2): machine code for one kind of device, loaded by torch.
 
 Source: https://docs.pytorch.org/docs/stable/torch.compiler_aot_inductor.html
 """
@@ -30,11 +30,11 @@ from skinaudit.errors import EngineError, NoDeviceError
 from skinaudit.true_fp32 import true_fp32
 
 METADATA = "skinaudit"
-"""The entry of a package's metadata that holds its Contents as JSON."""
+"""Key of the package's metadata whose value is the JSON of Contents."""
 
 _COMPILED = "/data/aotinductor/"
 _CONSTANT = re.compile(r'constants_info_\[(\d+)\]\.(dtype|original_fqn) = (?:static_cast<int32_t>\()?"?([\w.]+)"?\)?;')
-"""A line of the compiled code's source; torch 2.9 casts the type, later versions do not."""
+"""A line in the source of the compiled code. torch 2.9 casts the type; later versions do not."""
 _CPUS = ("DEFAULT", "AVX2", "AVX512")
 _LONGEST = 1_000_000
 _AGAIN = "export it again on this machine"
@@ -42,10 +42,11 @@ _AGAIN = "export it again on this machine"
 
 @dataclass(frozen=True)
 class Contents:
-    """What a package says of itself.
+    """What the metadata of a package says.
 
-    device: that it was compiled for. processor: the GPU's name, or the vector instructions of the CPU in torch's words.
-    size, classes: of the images and of the logits. weighted: names of the weights of convolutions and linear layers.
+    device: the device that it was compiled for. processor: name of the GPU, or torch's name for the vector instructions of
+    the CPU. size: side of the images in pixels. classes: number of logits. weighted: names of the weights of convolutions
+    and linear layers.
     """
 
     device: Literal["cpu", "cuda"]
@@ -56,7 +57,7 @@ class Contents:
 
 
 class AotSession:
-    """A loaded package. Its one output is called `logits`, since packages do not name theirs."""
+    """A loaded package. Packages do not name their output, so its one output is called `logits` here."""
 
     labels: tuple[str, ...] | None = None
 
@@ -74,12 +75,13 @@ class AotSession:
 
 
 def open_package(path: Path, *, provider: Provider | None, threads: int | None, allow_code: bool = False) -> AotSession:
-    """Open a package, which runs machine code of the file: only with `allow_code`.
+    """Open a package. This runs machine code from the file, so it needs `allow_code`.
 
-    Code of a damaged file, or of another machine, may end the process.
-    provider: None, or the device that it was compiled for. This sets torch's threads for the whole process. Raises
-    EngineError without `allow_code`, for a damaged package, one that skinaudit did not export, or one for another device or
-    CPU; NoDeviceError for a CUDA package where torch finds no device; MissingDependencyError without torch.
+    The code of a damaged file, or of a file made for another machine, may end the process.
+    provider: None for the device that the package was compiled for. This function sets the number of torch's threads for the
+    whole process. Raises EngineError without `allow_code`, for a damaged package, for one that skinaudit did not export, and
+    for one made for another device or CPU. Raises NoDeviceError for a CUDA package if torch finds no device,
+    MissingDependencyError without torch.
     """
     torch = import_torch(path)
     contents, precisions = read_contents(path), found_in(path)
@@ -94,7 +96,7 @@ def open_package(path: Path, *, provider: Provider | None, threads: int | None, 
     try:
         with quiet(), true_fp32():
             model = torch._inductor.aoti_load_package(str(path))
-    except Exception as error:  # the loader of the system and torch's own fail in as many ways
+    except Exception as error:  # the system's loader and torch raise many different types
         raise EngineError(f"{path}: torch {torch.__version__} cannot load it ({one_line(error)}); {_AGAIN}") from error
     description = SessionDescription(
         runtime="aotinductor",
@@ -110,7 +112,7 @@ def open_package(path: Path, *, provider: Provider | None, threads: int | None, 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Without the compiler's remarks on the machine, in warnings and in the log: what fails raises."""
+    """Silence the compiler's remarks about the machine, in warnings and in the log. Real failures raise errors."""
     before = logging.root.manager.disable
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -122,7 +124,7 @@ def quiet() -> Iterator[None]:
 
 
 def is_package(path: Path) -> bool:
-    """Whether a .pt2 file holds compiled code; False for what is no readable archive."""
+    """Whether a .pt2 file holds compiled code; False for a file that is not a readable archive."""
     try:
         with zipfile.ZipFile(path) as archive:
             return any(_COMPILED in name for name in archive.namelist())
@@ -131,7 +133,7 @@ def is_package(path: Path) -> bool:
 
 
 def read_contents(path: Path) -> Contents:
-    """What a package says of itself, read without loading it; raises EngineError where it is not one of skinaudit's."""
+    """Read the metadata of a package without loading its code; raises EngineError if skinaudit did not write the package."""
     with _archive(path) as archive:
         for _, text in _read(archive, "_metadata.json", where=path):
             entries = parse_json(text, where=str(path), kind="metadata", again=_AGAIN, text_limit=_LONGEST)
@@ -144,7 +146,7 @@ def read_contents(path: Path) -> Contents:
 
 
 def found_in(path: Path) -> dict[str, int]:
-    """Counts of weighted layers by the type of the weights that the compiled code holds, read from its source beside it."""
+    """Count the weighted layers by the type of their weights in the compiled code, as the source stored beside it says."""
     constants: dict[tuple[str, str], dict[str, str]] = {}
     with _archive(path) as archive:
         for name, text in _read(archive, ".cpp", where=path):
@@ -180,7 +182,7 @@ def _archive(path: Path) -> zipfile.ZipFile:
 
 
 def _read(archive: zipfile.ZipFile, ending: str, *, where: Path) -> Iterator[tuple[str, str]]:
-    """Name and text of the files of the compiled code that end in `ending`."""
+    """Name and text of the compiled code's files whose names end in `ending`."""
     for name in archive.namelist():
         if _COMPILED in name and name.endswith(ending):
             try:

@@ -13,10 +13,10 @@ from skinaudit.engines.defences import Defence
 def defended(
     logits: Callable[[NDArray[np.uint8]], NDArray[np.float32]], defence: Defence, draws: int, images: NDArray[np.uint8]
 ) -> NDArray[np.float32]:
-    """The mean logits over `draws` transformed copies of each image: uint8 (B, 3, H, H) -> float32 (B, classes).
+    """Mean logits over `draws` transformed copies of each image: uint8 (B, 3, H, H) -> float32 (B, classes).
 
-    logits: of an engine, or of a model. Of a defence that draws nothing one copy is enough. What it draws depends on the
-    pixels and the number of the copy alone, so answers repeat in any batch.
+    logits: the function of an engine or of a model. A defence without random numbers needs only one copy. The random numbers
+    depend only on the pixels and on the number of the copy, so the answers do not depend on the batch.
     """
     copies = [
         logits(np.stack([defence.fixed(image, draw=draw) for image in images]))

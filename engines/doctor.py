@@ -14,9 +14,9 @@ from skinaudit.errors import SkinauditError
 
 @dataclass(frozen=True)
 class RuntimeReport:
-    """One runtime. version: None where it is absent or broken. devices: as the library itself reports them.
+    """State of one runtime. version: None if it is absent or broken. devices: as the library reports them.
 
-    builds, runs: engine files, as people name them. note: what is wrong or worth knowing, in one line.
+    builds, runs: kinds of engine files, in words. note: one line about a problem or another thing to know.
     """
 
     name: str
@@ -29,7 +29,7 @@ class RuntimeReport:
 
 
 def examine() -> tuple[RuntimeReport, ...]:
-    """Look at every runtime; nothing that is absent or broken raises."""
+    """Look at every runtime. A runtime that is absent or broken raises no error."""
     cuda, why_not = _cuda_devices("gpu")
     return (
         _report("torch", ("torch",), None, "checkpoints, ONNX, .pt2, .aoti.pt2", ".pt2 .aoti.pt2", "train", cuda=cuda),
@@ -47,7 +47,7 @@ def examine() -> tuple[RuntimeReport, ...]:
 
 
 def _confinement() -> RuntimeReport:
-    """What keeps the process of an engine from the network and from other files."""
+    """What keeps the process of an engine away from the network and from other files."""
     lacking = missing_confinement()
     version = None if lacking else f"Landlock {landlock_version()}, seccomp"
     advice = f"this system has no {lacking}, so engines are only limited in time and memory; use Linux 5.13 or newer"
@@ -79,7 +79,7 @@ def _report(
 
 
 def _onnxruntime() -> RuntimeReport:
-    """Two distributions fill one module; with both, or after one was removed, the module breaks."""
+    """Two distributions provide the same module; it breaks if both are installed, or after one of them was removed."""
     conflict = _version("onnxruntime") and _version("onnxruntime-gpu")
     note = (
         "onnxruntime and onnxruntime-gpu are both installed and break each other: remove both, then install one"
@@ -101,7 +101,7 @@ def _openvino_devices() -> tuple[str, ...]:
 
 
 def _cuda_devices(extra: str) -> tuple[tuple[str, ...], str]:
-    """The CUDA devices, numbered as --device counts them, or why there are none; `extra` would bring cuda-python."""
+    """The CUDA devices, numbered as for --device, or why there are none. extra: the extra with cuda-python."""
     try:
         _, names = cuda_devices(purpose="running a plan", extra=extra)
     except SkinauditError as error:

@@ -19,14 +19,16 @@ from skinaudit.errors import EngineError
 
 _USUAL_SIZE = 224
 _IMAGE_SIDES = 4
-_NOISE = 4  # images, where the file leaves their number open
+_NOISE = 4  # number of images if the file leaves it open
 _FLOATS = ("float32", "float16", "float64")
 
 
 def draft_contract(path: Path, *, threads: int | None = None) -> tuple[EngineContract, dict[str, str]]:
-    """The contract that the file suggests, and a note for each entry that it does not prove and a person has to check.
+    """Draft a contract from the file, with a note for each entry that the file does not prove.
 
-    Raises EngineError for a file without one image-like input, NoDeviceError for a plan where no GPU is.
+    A person has to check these entries.
+
+    Raises EngineError for a file without exactly one image-like input, NoDeviceError for a plan on a machine without a GPU.
     """
     session = open_session(path, threads=threads)
     image, answer = _image(session.inputs, where=path), _answer(session.outputs, where=path)
@@ -69,7 +71,7 @@ def draft_contract(path: Path, *, threads: int | None = None) -> tuple[EngineCon
 
 @dataclass(frozen=True)
 class _Frame:
-    """How the image comes: channels, and sides in pixels."""
+    """The format of the image: channels, and sides in pixels."""
 
     layout: Layout
     channels: int
@@ -82,7 +84,7 @@ class _Frame:
 
     @property
     def side(self) -> int:
-        """Of the square images of sets."""
+        """Side of the square images of a matching set, in pixels."""
         return max(self.height, self.width)
 
     @property
@@ -93,7 +95,7 @@ class _Frame:
 
 
 def _image(inputs: Sequence[Port], *, where: Path) -> Port:
-    """The one input; raises EngineError, which says how such a file can be audited, where there are others or no image."""
+    """The one input; raises EngineError, which says how to audit such a file, if there are several inputs or no image."""
     ports = ", ".join(map(str, inputs)) or "none"
     if len(inputs) > 1:
         raise EngineError(
@@ -109,7 +111,7 @@ def _image(inputs: Sequence[Port], *, where: Path) -> Port:
 
 
 def _answer(outputs: Sequence[Port], *, where: Path) -> Port:
-    """The output that answers: the first with a column a class, else the first that holds no labels, as integers are."""
+    """The output with the scores: the first one with a column per class, else the first one that is not integer labels."""
 
     def rank(port: Port) -> tuple[bool, bool]:
         return _holds_labels(port), len(port.shape) < 2 or port.shape[1] in (None, 1)
@@ -150,7 +152,7 @@ def _frame(image: Port, notes: dict[str, str], *, where: Path) -> _Frame:
 
 
 def _that_runs(session: Session, image: Port, answer: Port, frame: _Frame) -> _Frame:
-    """The layout in which the file answers a grey image, NCHW where both do."""
+    """The layout (NCHW or NHWC) that the file accepts for a grey image; NCHW if it accepts both."""
     pixels = np.full((image.shape[0] or 1, *frame.shape), 100).astype(image.dtype)
     try:
         session.run(pixels, input=image.name, output=answer.name)
@@ -188,7 +190,7 @@ def _classes(
 
 
 def _answers_to_noise(session: Session, image: Port, answer: Port, frame: _Frame) -> NDArray[Any]:
-    """What the file answers to a few images of noise, in numbers: (images, ...)."""
+    """The file's answers to a few images of noise, as real numbers: (images, ...)."""
     shape = (image.shape[0] or _NOISE, *frame.shape)
     noise = np.random.default_rng(0).uniform(0, 1, shape)
     tensor = noise.astype(image.dtype) if image.dtype.startswith("float") else (noise * 100).astype(image.dtype)
@@ -197,8 +199,11 @@ def _answers_to_noise(session: Session, image: Port, answer: Port, frame: _Frame
 
 
 def _kind_of_answer(answer: Port, to_noise: NDArray[Any], notes: dict[str, str]) -> Answer:
-    """Whether the answers to noise are non-negative and sum to 1, as logits never do, image for image. Whether all lie
-    between 0 and 1, as logits seldom do."""
+    """Decide from the answers to noise whether they are logits or probabilities.
+
+    Non-negative rows that sum to 1 are probabilities, because logits do not do this for every image. Values that all lie
+    between 0 and 1 are taken for sigmoids, because logits seldom do this.
+    """
     answers = to_noise.reshape(len(to_noise), -1).astype(np.float32)
     one_column = answers.shape[1] == 1
     if not one_column and as_shares(answers, answer.codes) is not None:

@@ -1,4 +1,4 @@
-"""Half precision computed in single precision: what rounding between layers does, on CPUs that have no such arithmetic."""
+"""Half precision emulated in float32: values are rounded between layers. For CPUs without half precision."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_h
 from skinaudit.engines.half import HALVES
 
 _MOVING = frozenset({"Relu", "MaxPool", "Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose"})
-"""Operators whose results are among the numbers that enter them, or 0."""
+"""Operators whose results are a subset of their input values, or 0."""
 
 
 def emulated(model: ModelProto) -> ModelProto:
-    """The same graph in float32 with every half precision value rounded to its type, weights and results of nodes alike.
+    """The same graph in float32, with every half precision value rounded to its type: weights and results of nodes.
 
-    Values beyond the type's range become infinite, as they would. What differs from the real thing is the sum within a
-    layer, which is float32 here and may be half precision there. A rounding before and behind a ReLU is one behind it, and
-    what only moves values needs none: the same bits, for half of the time.
+    Values beyond the range of the type become infinite, as in half precision. One difference remains: sums inside a layer
+    are float32 here and may be half precision there. Some roundings are left out because they change no bit: operators that
+    only move values need none, and around a ReLU one rounding is enough. This halves the time.
     """
     typed = onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
     values = (*typed.graph.input, *typed.graph.value_info, *typed.graph.output)
@@ -52,8 +52,10 @@ def emulated(model: ModelProto) -> ModelProto:
 
 
 def _exact(graph: GraphProto, halves: set[str]) -> set[str]:
-    """Half precision values that need no rounding: what only moves rounded ones, and what a ReLU alone reads, behind which
-    it is rounded instead."""
+    """Half precision values that need no rounding.
+
+    These are rounded values that are only moved, and values that only a ReLU reads: its result is rounded instead.
+    """
     readers: dict[str, list[NodeProto]] = {}
     for node in graph.node:
         for name in node.input:

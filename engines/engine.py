@@ -13,14 +13,14 @@ from skinaudit.artifacts.typed_json import Count
 
 Provider = Literal["cpu", "cuda"]
 Images = NDArray[np.uint8] | NDArray[np.float32]
-"""What an engine is shown: pixels from 0 to 255, as float32 also between the steps of the 8-bit grid."""
+"""Pixels that an engine gets: 0 to 255; float32 also allows values between the steps of the 8-bit grid."""
 UNREPORTED = "unknown"
-"""In counts of layers: those whose precision the runtime does not report."""
+"""Key in counts of layers, for layers whose precision the runtime does not report."""
 
 
 @dataclass(frozen=True)
 class BatchRange:
-    """Batches that an engine computes in one call: from `smallest` to `largest`, tuned for `usual`."""
+    """Batch sizes that an engine accepts in one call: from `smallest` to `largest`, tuned for `usual`."""
 
     smallest: int
     usual: int
@@ -59,10 +59,11 @@ class Engine(Protocol):
 
     @property
     def description(self) -> EngineDescription:
-        """What it is."""
+        """Its description."""
 
     def logits(self, images: Images) -> NDArray[np.float32]:
         """Answer for RGB (B, 3, size, size): float32 (B, classes), finite.
 
-        Raises EngineError on NaN, infinity or a wrong shape, and on float32 images where the input is of whole numbers.
+        Raises EngineError on NaN, infinity or a wrong shape, and on float32 images if the engine's input has an integer
+        type.
         """

@@ -1,4 +1,4 @@
-"""The files that an engine is made of, and one digest over all of them."""
+"""The files that make up an engine, and one digest over all of them."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from skinaudit.engines.isolation.remote import call_remote
 from skinaudit.errors import InvalidInputError
 
 _SECOND = {".xml": ".bin"}
-"""Suffix of an engine file -> that of the file beside it that holds its weights."""
+"""Suffix of an engine file -> suffix of the file beside it that holds its weights."""
 
 
 def digest_engine(path: Path) -> str:
-    """The digest of an engine: of its file, or, where its weights lie in other files, one of all of them with their names.
+    """Digest of an engine: of its one file or, if its weights are in other files, of all files with their names.
 
     Raises InvalidInputError for a file that is missing, EngineError for an ONNX file that cannot be read.
     """
@@ -30,9 +30,9 @@ def digest_engine(path: Path) -> str:
 
 
 def weight_files(path: Path) -> tuple[Path, ...]:
-    """The files beside an engine's that hold its weights, sorted by name; empty for an engine of a single file.
+    """The files beside an engine that hold its weights, sorted by name; empty if the engine is a single file.
 
-    Raises as digest_engine.
+    Raises the errors of digest_engine.
     """
     suffix = path.suffix.lower()
     files = [inside(path.parent, path.with_suffix(_SECOND[suffix]).name, named_by=str(path))] if suffix in _SECOND else []
@@ -51,12 +51,12 @@ def weight_files(path: Path) -> tuple[Path, ...]:
 
 
 def locations(file: str) -> list[str]:
-    """Names of the files in which an ONNX file keeps weights, sorted; called in a process of its own."""
+    """Names of the files in which an ONNX file keeps weights, sorted. Called in a separate process."""
     return external_names(onnx_graph.load(Path(file)), where=file)
 
 
 def read_own_words(path: Path) -> tuple[str | None, tuple[str, ...] | None]:
-    """What the metadata of an ONNX file says: the digest of its weights, and its class names; None where it does not.
+    """Read the metadata of an ONNX file: the digest of its weights and its class names; None for what is absent.
 
     Raises EngineError for a file that cannot be read.
     """
@@ -65,6 +65,6 @@ def read_own_words(path: Path) -> tuple[str | None, tuple[str, ...] | None]:
 
 
 def own_words(file: str) -> tuple[str | None, tuple[str, ...] | None]:
-    """The same, called in a process of its own."""
+    """The same, called in a separate process."""
     model = onnx_graph.load(Path(file))
     return onnx_graph.metadata(model).get(onnx_graph.WEIGHTS), onnx_graph.labels(model)

@@ -1,4 +1,4 @@
-"""Parts of an ONNX graph that lead to other files or can grow: weights in other files, functions that call one another."""
+"""Parts of an ONNX graph that point to other files or can grow: external weights, and nested functions."""
 
 from __future__ import annotations
 
@@ -13,14 +13,18 @@ from skinaudit.errors import InvalidInputError, in_one_line
 
 
 def external_files(model: ModelProto, path: Path) -> tuple[Path, ...]:
-    """The files beside `path`, which the model was read from, that hold its weights, sorted; raises InvalidInputError for
-    one that lies elsewhere."""
+    """The files beside `path` that hold the model's weights, sorted. `path`: the file of the model.
+
+    Raises InvalidInputError for a file in another folder.
+    """
     return tuple(inside(path.parent, location, named_by=str(path)) for location in external_names(model, where=str(path)))
 
 
 def external_names(model: ModelProto, *, where: str) -> list[str]:
-    """The names that a graph has for the files of its weights, sorted; raises InvalidInputError naming `where` for weights
-    whose place in a file is no number."""
+    """Names in the graph of the files that hold its weights, sorted.
+
+    Raises InvalidInputError, which names `where`, if the position of weights in a file is not a number.
+    """
     try:
         return sorted({ExternalDataInfo(tensor).location for tensor in _external(model)})
     except ValueError as error:
@@ -30,7 +34,7 @@ def external_names(model: ModelProto, *, where: str) -> list[str]:
 
 
 def unfolded_nodes(model: ModelProto) -> float:
-    """How many nodes a graph has once its functions are written out; infinity where one calls itself."""
+    """Number of nodes after all functions of a graph are expanded; infinity if a function calls itself."""
     functions = {(function.domain, function.name): function for function in model.functions}
     known: dict[tuple[str, str], float] = {}
 
@@ -39,7 +43,7 @@ def unfolded_nodes(model: ModelProto) -> float:
 
     def of_call(name: tuple[str, str]) -> float:
         if name in functions and name not in known:
-            known[name] = float("inf")  # what a call of itself finds
+            known[name] = float("inf")  # the value that a recursive call reads
             known[name] = of_nodes(functions[name].node)
         return known.get(name, 0)
 
@@ -50,7 +54,7 @@ def unfolded_nodes(model: ModelProto) -> float:
 
 
 def _inner(node: NodeProto) -> Iterator[Iterable[NodeProto]]:
-    """The nodes of each graph that a node holds."""
+    """The nodes of each subgraph of a node."""
     for attribute in node.attribute:
         yield from (graph.node for graph in (attribute.g, *attribute.graphs))
 

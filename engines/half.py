@@ -1,4 +1,4 @@
-"""An fp32 graph in half precision, as it is exported and as an engine that stores such weights is emulated."""
+"""Convert an fp32 graph to half precision, for export and for the emulation of engines with half precision weights."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from skinaudit.errors import InvalidInputError
 
 FP16_LARGEST = 65504.0
 HALVES: Mapping[str, int] = {"fp16": TensorProto.FLOAT16, "bf16": TensorProto.BFLOAT16}
-"""Half precisions by name."""
+"""Half precision types by name."""
 BF16_OPSET = 22
-"""The first in which a convolution takes bfloat16."""
+"""The first opset in which a convolution accepts bfloat16."""
 
 
 def has_half(model: ModelProto, kinds: frozenset[int] = frozenset(HALVES.values())) -> bool:
-    """Whether a graph has constants, so also weights, of one of these types."""
+    """Whether a graph has constants, such as weights, of one of these types."""
     return not kinds.isdisjoint(tensor.data_type for tensor in model.graph.initializer)
 
 
 def to_half(model: ModelProto, kind: int, *, where: str) -> tuple[ModelProto, int]:
-    """A copy with everything from the first weighted layer on in half precision, and how many weights became zero.
+    """A copy in half precision from the first weighted layer on, and the number of non-zero weights that became zero.
 
-    kind: a value of HALVES; for bfloat16 the copy has BF16_OPSET. Raises InvalidInputError, naming `where`, for a weight
-    beyond the range.
+    kind: a value of HALVES; for bfloat16 the copy has opset BF16_OPSET. Raises InvalidInputError, which names `where`, if a
+    weight is beyond the range of the type.
     """
     if kind == TensorProto.BFLOAT16:
         model = onnx.version_converter.convert_version(model, BF16_OPSET)
@@ -63,7 +63,7 @@ def to_half(model: ModelProto, kind: int, *, where: str) -> tuple[ModelProto, in
 
 
 def _half(tensors: Sequence[TensorProto], kind: int, *, where: str) -> tuple[list[TensorProto], int]:
-    """Half precision twins, and how many non-zero weights became zero; weights beyond the range are refused."""
+    """Half precision copies, and the number of non-zero weights that became zero; raises for weights beyond the range."""
     dtype = helper.tensor_dtype_to_np_dtype(kind)
     largest = FP16_LARGEST if kind == TensorProto.FLOAT16 else float("inf")
     halves, overflowed, underflowed = [], 0, 0

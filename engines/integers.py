@@ -1,4 +1,4 @@
-"""Answers in 8-bit integers, as fully quantised files give them: their codes become the numbers that they stand for."""
+"""Answers in 8-bit integers, as from fully quantised files: the codes are converted to the numbers that they represent."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from numpy.typing import NDArray
 INTEGERS = ("uint8", "int8")
 TOLERANCE = 1e-3
 _PERCENT = 100
-"""By how much the sum of float probabilities may miss 1."""
+"""Allowed difference between 1 and the sum of float probabilities."""
 
 
 @dataclass(frozen=True)
 class Codes:
-    """The meaning of a tensor's integers, as the file defines it: a code c means (c - zero_point) * scale."""
+    """Meaning of an integer tensor, as the file defines it: code c stands for (c - zero_point) * scale."""
 
     scale: float
     zero_point: int
 
     def decoded(self, codes: NDArray[Any]) -> NDArray[np.float32]:
-        """The numbers behind integers of any shape."""
+        """The real numbers for integer codes of any shape."""
         return ((codes.astype(np.float32) - np.float32(self.zero_point)) * np.float32(self.scale)).astype(np.float32)
 
 
@@ -33,14 +33,14 @@ def codes_of_range(low: float, high: float, code_low: float, code_high: float) -
 
 
 def are_probabilities(answers: NDArray[Any], codes: Codes | None) -> bool:
-    """Whether each row (N, classes) is non-negative and sums to 1, within the rounding of each code where it has such."""
+    """Whether each row (N, classes) is non-negative and sums to 1, within the rounding of the codes if there are any."""
     slack = TOLERANCE + (0.0 if codes is None else answers.shape[1] * codes.scale / 2)
     sums = answers.sum(axis=1, dtype=np.float64)
     return bool((answers >= 0).all() and (np.abs(sums - 1) <= slack).all())
 
 
 def as_shares(answers: NDArray[np.float32], codes: Codes | None) -> NDArray[np.float32] | None:
-    """Probabilities (N, classes), each row of which sums to 1, those in percent divided by 100; None for other answers."""
+    """Probabilities (N, classes) whose rows sum to 1; percentages are divided by 100. None for other answers."""
     if are_probabilities(answers, codes):
         return answers
     shares = answers / np.float32(_PERCENT)
@@ -48,7 +48,7 @@ def as_shares(answers: NDArray[np.float32], codes: Codes | None) -> NDArray[np.f
 
 
 def log_odds(column: NDArray[np.float32], codes: Codes | None) -> NDArray[np.float64]:
-    """The logits, float64, of probabilities; 0 and 1 count as half a step of the codes, or of float32 beside 1."""
+    """Logits, float64, of probabilities. 0 and 1 are moved inwards by half a code step or a tiny float32 amount."""
     least = np.finfo(np.float32).eps / 4 if codes is None else codes.scale / 2
     exact = np.clip(column.astype(np.float64), 0.0, 1.0)
     above, below = np.maximum(exact, np.finfo(np.float32).tiny if codes is None else least), np.maximum(1 - exact, least)
@@ -56,7 +56,7 @@ def log_odds(column: NDArray[np.float32], codes: Codes | None) -> NDArray[np.flo
 
 
 def log_probabilities(answers: NDArray[np.float32], codes: Codes | None) -> NDArray[np.float32]:
-    """Their logarithms; zero counts as the smallest normal number, or as half a step where answers are rounded to codes."""
+    """Logarithms of probabilities. Zero counts as half a code step; without codes, as the smallest normal number."""
     least = np.finfo(np.float32).tiny if codes is None else np.float32(codes.scale / 2)
     logarithms: NDArray[np.float32] = np.log(np.maximum(answers, least))
     return logarithms

@@ -1,4 +1,4 @@
-"""What an ONNX file itself says: the precision of its weighted layers and its metadata. Needs onnx and numpy only."""
+"""Information stored in an ONNX file: precision of its weighted layers, and metadata. Needs only onnx and numpy."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ NAMES: Mapping[int, str] = {
     TensorProto.BFLOAT16: "bf16",
     TensorProto.DOUBLE: "fp64",
 }
-"""Names of the floating types that a layer can compute in."""
+"""Names of the floating types in which a layer can compute."""
 
 WEIGHTED = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul", "FusedConv", "NhwcFusedConv", "FusedGemm", "FusedMatMul"})
-"""Floating layers that carry weights, standard and of onnxruntime: inputs 0 and 1 are activation and weights."""
+"""Floating-point layers with weights, standard and ONNX Runtime's: input 0 is the activation, input 1 the weights."""
 
 INTEGER = frozenset({"QLinearConv", "ConvInteger", "QLinearMatMul", "MatMulInteger", "QGemm"})
-"""Layers that compute in 8-bit integers by definition, standard and of onnxruntime."""
+"""Layers that always compute in 8-bit integers, standard and ONNX Runtime's."""
 
 CONDITIONAL = frozenset(
     {
@@ -44,10 +44,10 @@ CONDITIONAL = frozenset(
         "Not", "NonZero", "OneHot", "IsNaN", "IsInf", "Sign",
     }
 )  # fmt: skip
-"""Operators that make an answer depend on whether something is present; a convolutional classifier has none of them."""
+"""Operators that make an answer depend on a condition; a convolutional classifier has none of them."""
 
 WEIGHTS, CONTRACT = "skinaudit.weights", "skinaudit.contract"
-"""Keys of an exported file's metadata: digest of the weights that it was built from, and their contract as JSON."""
+"""Metadata keys of an exported file: digest of the source weights, and the input contract as JSON."""
 
 FP8 = frozenset({TensorProto.FLOAT8E4M3FN, TensorProto.FLOAT8E5M2})
 _EIGHT_BIT: Mapping[int, str] = {
@@ -55,15 +55,15 @@ _EIGHT_BIT: Mapping[int, str] = {
     **dict.fromkeys(FP8, "fp8"),
 }
 _LONGEST = 2**20
-"""Characters of a list of class names; a million classes are no classifier of lesions."""
+"""Longest list of class names, in characters; a million classes is not a classifier of lesions."""
 _MOST_NODES = 100_000
-"""Of a graph whose functions are written out; large classifiers have some thousands."""
+"""Largest number of nodes after functions are expanded; large classifiers have some thousands."""
 _MOVES = frozenset({"Transpose", "Reshape", "Identity", "Flatten", "Squeeze", "Unsqueeze"})  # keep values and their type
 
 
 @dataclass(frozen=True, eq=False)
 class _Scope:
-    """Names visible in a graph, those of the graphs around it included."""
+    """Names visible in a graph, including those of the enclosing graphs."""
 
     producer: Mapping[str, NodeProto]
     constants: Mapping[str, int]
@@ -71,12 +71,12 @@ class _Scope:
 
 
 def conditions_of_file(path: Path) -> Counter[str]:
-    """The CONDITIONAL operators of an ONNX file with their number; raises EngineError as `load`."""
+    """Count the CONDITIONAL operators of an ONNX file by name; raises the errors of `load`."""
     return conditional_operators(load(path))
 
 
 def conditional_operators(model: ModelProto) -> Counter[str]:
-    """The CONDITIONAL operators of a model with their number, those in its functions and in branches of its nodes too."""
+    """Count the CONDITIONAL operators of a model by name, including those in functions and branches."""
     operators: Counter[str] = Counter()
     waiting: list[Iterable[NodeProto]] = [model.graph.node, *(function.node for function in model.functions)]
     while waiting:
@@ -88,10 +88,10 @@ def conditional_operators(model: ModelProto) -> Counter[str]:
 
 
 def load(path: Path) -> ModelProto:
-    """Parse an ONNX file; external data stays where it is, which is in the file's own folder.
+    """Parse an ONNX file. External data is not read; it must be in the file's folder.
 
-    Raises EngineError where it is missing, truncated or not ONNX, InvalidInputError for a pipe or a device in its place, and
-    for external data elsewhere.
+    Raises EngineError if the file is missing, truncated or not ONNX, InvalidInputError if it is not a regular file or if its
+    external data is in another folder.
     """
     if not path.exists():
         raise EngineError(no_such_file(path, "engine", NO_ENGINE))
@@ -104,7 +104,7 @@ def load(path: Path) -> ModelProto:
 
 
 def load_with_weights(path: Path) -> ModelProto:
-    """As `load`, with the external data read into the graph; raises EngineError where it cannot be read."""
+    """Like `load`, and read the external data into the graph; raises EngineError if it cannot be read."""
     model = load(path)
     try:
         onnx.external_data_helper.load_external_data_for_model(model, str(path.parent))
@@ -114,7 +114,7 @@ def load_with_weights(path: Path) -> ModelProto:
 
 
 def parse(content: bytes, *, where: str) -> ModelProto:
-    """Parse the bytes of an ONNX file; raises EngineError naming `where` where they are truncated or not ONNX."""
+    """Parse the bytes of an ONNX file; raises EngineError, which names `where`, if they are truncated or not ONNX."""
     try:
         model = onnx.load_model_from_string(content)
     except (DecodeError, RecursionError) as error:
@@ -132,13 +132,16 @@ def parse(content: bytes, *, where: str) -> ModelProto:
 
 
 def metadata(model: ModelProto) -> dict[str, str]:
-    """The file's own key and value pairs."""
+    """The file's metadata as key and value pairs."""
     return {entry.key: entry.value for entry in model.metadata_props}
 
 
 def labels(model: ModelProto) -> tuple[str, ...] | None:
-    """Class names in the order of the columns, where the file's metadata holds them: skinaudit's own contract, or a list (or
-    a mapping from index to name) under `classes`, `labels` or `names`, as JSON or as a Python literal; None otherwise."""
+    """Class names in the order of the columns, if the metadata has them; None otherwise.
+
+    Read from skinaudit's own contract, or from a list (or a mapping from index to name) under `classes`, `labels` or
+    `names`, as JSON or as a Python literal.
+    """
     entries = metadata(model)
     for key in (CONTRACT, "classes", "labels", "names"):
         value = _literal(entries.get(key, ""))
@@ -150,9 +153,9 @@ def labels(model: ModelProto) -> tuple[str, ...] | None:
 
 
 def zipped_outputs(model: ModelProto) -> dict[str, tuple[str | int, ...]]:
-    """Outputs that hold a mapping from class to probability for each image (ZipMap, as scikit-learn's converter writes it).
+    """Outputs that map each class to its probability for each image (ZipMap, as written by scikit-learn's converter).
 
-    Each name has the keys of its mapping, in the order of the columns that went in.
+    The value for each output name: the mapping's keys, in the order of the columns of ZipMap's input.
     """
     outputs = {value.name for value in model.graph.output}
     keys_of: dict[str, tuple[str | int, ...]] = {}
@@ -168,12 +171,12 @@ def zipped_outputs(model: ModelProto) -> dict[str, tuple[str | int, ...]]:
 
 
 def _kind_and_index(index: Any) -> tuple[str, Any]:
-    """So that an odd mixture of numbers and texts can be sorted, too."""
+    """A sort key that also works for a mixture of numbers and texts."""
     return (type(index).__name__, index if isinstance(index, int | float | str) else str(index))
 
 
 def output_codes(model: ModelProto) -> dict[str, Codes]:
-    """The codes of each integer output that a QuantizeLinear with one scale makes, by the output's name."""
+    """The codes of each integer output made by a QuantizeLinear with one scale, by output name."""
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
     outputs = {value.name for value in model.graph.output}
     codes = {}
@@ -186,7 +189,7 @@ def output_codes(model: ModelProto) -> dict[str, Codes]:
             zero_point = 0 if shift is None else int(onnx.numpy_helper.to_array(shift).flat[0])
             if scale.size == 1:
                 codes[node.output[0]] = Codes(float(scale.flat[0]), zero_point)
-        except (ValueError, TypeError, IndexError):  # damaged constants: a runtime will refuse them
+        except (ValueError, TypeError, IndexError):  # damaged constants: the runtime will refuse them
             continue
     return codes
 
@@ -197,18 +200,18 @@ def _literal(text: str) -> Any:
     for parse in (json.loads, ast.literal_eval):
         try:
             return parse(text)
-        except (ValueError, SyntaxError, RecursionError, MemoryError, TypeError):  # nested too deeply, in their words
+        # nested too deeply, which these parsers report in different ways
+        except (ValueError, SyntaxError, RecursionError, MemoryError, TypeError):
             continue
     return None
 
 
 def found_precisions(model: ModelProto) -> dict[str, int]:
-    """Count the weighted layers by the precision that the graph says they compute in, such as {"int8": 27, "fp32": 1}.
+    """Count the weighted layers by the precision in which the graph computes them, such as {"int8": 27, "fp32": 1}.
 
-    A layer is int8 where it is an integer operator, and int8 or fp8 where both its activation and its weights come out of a
-    DequantizeLinear of such a tensor (runtimes fuse that pattern); weights alone in 8 bit, or weights stored as fp16
-    and cast up, compute in the type that they are cast to. A product of two computed tensors has no weights and is not
-    counted.
+    An integer operator is int8. A layer is int8 or fp8 if its activation and its weights both come from a DequantizeLinear
+    of such a tensor, because runtimes fuse that pattern. If only the weights are in 8 bit, or are fp16 and cast up, the
+    layer counts as the type that they are cast to. A product of two computed tensors has no weights and is not counted.
     """
     if model.functions:
         model = onnx.inliner.inline_local_functions(model)
@@ -255,7 +258,7 @@ def _is_constant(name: str, scope: _Scope) -> bool:
 
 
 def _eight_bit(name: str, scope: _Scope) -> str | None:
-    """`int8` or `fp8` where the value comes out of a DequantizeLinear of such a tensor."""
+    """`int8` or `fp8` if the value comes from a DequantizeLinear of such a tensor."""
     node = scope.producer.get(name)
     if node is None:
         return None

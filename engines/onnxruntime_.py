@@ -1,4 +1,4 @@
-"""Runs ONNX files with ONNX Runtime: verified provider, pinned threads, deterministic."""
+"""Runs ONNX files with ONNX Runtime: verified provider, fixed number of threads, deterministic."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from skinaudit.errors import EngineError, not_imported
 
 LIBRARIES = ("onnxruntime", "onnxruntime-gpu")
 OPTIMISATION = "all"
-"""Level of ONNX Runtime's graph optimisations, the same at export, in parity and in audits."""
+"""Level of ONNX Runtime's graph optimisation, the same for export, parity and audits."""
 
 _PROVIDERS: Mapping[str, tuple[str, Mapping[str, str]]] = {
     "cpu": ("CPUExecutionProvider", {}),
@@ -38,11 +38,11 @@ _PROVIDERS: Mapping[str, tuple[str, Mapping[str, str]]] = {
     "cuda": ("CUDAExecutionProvider", {"use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC"}),
 }
 _WRONG_FOR_FP8 = ("ReluQuantRewrite", "ClipQuantRewrite")
-"""Rewritings of ONNX Runtime (seen in 1.32) that drop a ReLU before a QuantizeLinear to fp8, or raise an error at a Clip."""
+"""Optimisations (seen in ONNX Runtime 1.32) that drop a ReLU before a QuantizeLinear to fp8, or fail at a Clip."""
 _INSTALL = {"cpu": "cpu", "cuda": "gpu"}
 _CUDA_CAUSE = "CUDA failure"
 _ERRORS_ONLY = 3  # onnxruntime's log severity
-_DTYPES = {"float": "float32", "double": "float64"}  # the others are spelled as in numpy
+_DTYPES = {"float": "float32", "double": "float64"}  # other types have numpy's names
 
 
 class OrtSession:
@@ -73,16 +73,17 @@ class OrtSession:
 def open_session(path: Path, *, provider: Provider = "cpu", threads: int | None = None) -> OrtSession:
     """Open an ONNX file with ONNX Runtime.
 
-    threads: for the kernels, default all CPUs; operators run one after the other. Raises EngineError where the file is
-    damaged or the provider asked for is not the one that the session uses; MissingDependencyError without onnxruntime.
+    threads: for the kernels; by default all CPUs. Operators run one after the other. Raises EngineError if the file is
+    damaged or the session does not use the requested provider, MissingDependencyError without onnxruntime.
     """
     return _open(str(path), onnx_graph.load(path), where=str(path), provider=provider, threads=threads)
 
 
 def open_bytes(content: bytes, *, where: str, threads: int | None = None, as_graph: bool = False) -> OrtSession:
-    """As `open_session`, from the bytes of a file that is not written; errors name `where`.
+    """Like `open_session`, for the bytes of a file that was not written; errors name `where`.
 
-    as_graph: the file is what a plan is built from, and ONNX Runtime shall compute what the graph says; see `open_emulated`.
+    as_graph: the bytes are the graph that a plan is built from. ONNX Runtime then computes exactly the types in the graph;
+    see `open_emulated`.
     """
     graph = onnx_graph.parse(content, where=where)
     if as_graph and _has_fp8(graph):
@@ -91,11 +92,10 @@ def open_bytes(content: bytes, *, where: str, threads: int | None = None, as_gra
 
 
 def open_emulated(path: Path, *, precision: str | None = None, threads: int | None = None) -> OrtSession:
-    """Open an ONNX file on the CPU with half precision rounded to between layers, see skinaudit.engines.emulation, and fp8
-    before them, as the graph says.
+    """Open an ONNX file on the CPU with emulated half precision between layers (see skinaudit.engines.emulation) and fp8.
 
-    precision: that of an engine; if it is fp16 or bf16, and all layers of the graph are fp32, they are made so first. In any
-    other graph its own types count. Raises as `open_session`, and InvalidInputError for weights beyond the range.
+    precision: of the engine. If it is fp16 or bf16 and all layers of the graph are fp32, the graph is converted first. Any
+    other graph keeps its own types. Raises the errors of `open_session`, and InvalidInputError for weights beyond the range.
     """
     graph = onnx_graph.load_with_weights(path)
     if precision is not None and precision in HALVES and set(onnx_graph.found_precisions(graph)) == {"fp32"}:
@@ -108,7 +108,7 @@ def open_emulated(path: Path, *, precision: str | None = None, threads: int | No
 
 
 def _open_wide(graph: ModelProto, *, where: str, threads: int | None) -> OrtSession:
-    """The emulation of `graph`; the description says so, and has the precisions of the graph itself as found."""
+    """Open the emulation of `graph`. Its description says so, and lists the graph's own precisions as found."""
     wide = emulated(graph)
     session = _open(wide.SerializeToString(), wide, where=where, provider="cpu", threads=threads)
     session.description = replace(
@@ -120,12 +120,12 @@ def _open_wide(graph: ModelProto, *, where: str, threads: int | None) -> OrtSess
 
 
 def _has_fp8(graph: ModelProto) -> bool:
-    """Whether anything is rounded to fp8, if only activations: its zero point is a constant of that type."""
+    """Whether anything is rounded to fp8, including activations alone: then a zero point is a constant of that type."""
     return has_half(graph, onnx_graph.FP8)
 
 
 def _open_fp8(source: str | bytes, graph: ModelProto, *, where: str, threads: int | None) -> OrtSession:
-    """Values rounded to fp8 by the graph's own nodes, without the rewritings that take such nodes for integers."""
+    """Round to fp8 by the graph's own nodes, without the optimisations that mistake such nodes for integers."""
     session = _open(source, graph, where=where, provider="cpu", threads=threads, without=_WRONG_FOR_FP8)
     settings = {**session.description.settings, "emulation": "rounded to fp8 before layers, computed in fp32"}
     session.description = replace(session.description, settings=settings)
@@ -133,7 +133,7 @@ def _open_fp8(source: str | bytes, graph: ModelProto, *, where: str, threads: in
 
 
 def session_options(*, threads: int) -> Any:
-    """ONNX Runtime's SessionOptions of every session here: deterministic, `threads` pinned, errors only in the log."""
+    """ONNX Runtime's SessionOptions for every session here: deterministic, `threads` fixed, only errors in the log."""
     import onnxruntime as ort
 
     options = ort.SessionOptions()
@@ -143,7 +143,7 @@ def session_options(*, threads: int) -> Any:
     options.use_deterministic_compute = True
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
     options.log_severity_level = _ERRORS_ONLY
-    # Threads that spin while they wait take the cores that other processes need: on a busy machine half of the speed.
+    # Threads that spin while they wait take cores from other processes; on a busy machine this halves the speed.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return options
 
@@ -178,9 +178,9 @@ def _open(
 def _session(
     source: str | bytes, options: Any, *, where: str, provider: Provider, without: Sequence[str]
 ) -> tuple[Any, Mapping[str, int] | None]:
-    """Open a session; on the CPU also count the layers by the precision that the runtime's own rewriting leaves.
+    """Open a session; on the CPU also count the layers by precision after the runtime's own optimisation.
 
-    without: names of rewritings to leave out.
+    without: names of optimisations to leave out.
     """
     ort = _import(provider)
     name, settings = _PROVIDERS[provider]
@@ -208,7 +208,7 @@ def _session(
 
 
 def _computed(counts: Mapping[str, int]) -> Mapping[str, int]:
-    """Counts by the precision that is computed in: this runtime has no fp8 layers on a CPU, and computes them in fp32."""
+    """Counts by the precision of the computation: on a CPU this runtime computes fp8 layers in fp32."""
     computed = Counter(counts)
     if "fp8" in computed:
         computed["fp32"] += computed.pop("fp8")
@@ -226,16 +226,17 @@ def _import(provider: Provider) -> Any:
 
 
 def _gpu_name(where: str) -> str:
-    """The name of the device that the session uses, the first one."""
+    """Name of the device that the session uses, which is the first one."""
     _, names = cuda_devices(purpose=f"{where}: naming the GPU in the report")
     return names[0]
 
 
 @functools.cache
 def _load_cuda_libraries() -> str:
-    """Load CUDA and cuDNN from their Python packages, where the provider's library does not look; what failed, in one line.
+    """Load CUDA and cuDNN from their Python packages, where the provider does not search; returns failures in one line.
 
-    Whether it was enough shows once a session is open. The function prints, and standard output is the report's.
+    Only opening a session shows whether this was enough. The library function prints, but standard output belongs to the
+    report.
     """
     import onnxruntime
 
@@ -260,7 +261,7 @@ def _failures() -> tuple[type[Exception], ...]:
         state.NoSuchFile,
         state.NotImplemented,
         state.RuntimeException,
-        RuntimeError,  # of the CUDA provider, where it cannot start
+        RuntimeError,  # raised by the CUDA provider if it cannot start
     )
 
 
@@ -271,13 +272,13 @@ def _port(value: Any) -> Port:
 
 
 def _unzipped(port: Port, zipped: Mapping[str, tuple[str | int, ...]]) -> Port:
-    """A mapping for each image as the columns that it was made of."""
+    """A mapping for each image, as the columns from which it was made."""
     keys = zipped.get(port.name)
     return port if keys is None else Port(port.name, (None, len(keys)), "float32")
 
 
 def _names(zipped: Mapping[str, tuple[str | int, ...]]) -> tuple[str, ...] | None:
-    """The classes that the keys of the only such output name; None where they are numbers."""
+    """Class names from the keys of the only mapping output; None if the keys are numbers."""
     keys = next(iter(zipped.values())) if len(zipped) == 1 else ()
     return tuple(map(str, keys)) if len(keys) > 1 and all(isinstance(key, str) for key in keys) else None
 
@@ -295,7 +296,7 @@ def _unavailable(where: str, provider: Provider, using: Sequence[str], *, lackin
 
 
 def _one_line(error: Exception) -> str:
-    """The message; that of a CUDA error from the cause on, before which a template's types fill the line."""
+    """The message in one line. For a CUDA error, only from its cause on, because template types come before it."""
     text = " ".join(str(error).split())
     return text[max(0, text.find(_CUDA_CAUSE)) :][:300]
 

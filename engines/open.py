@@ -1,4 +1,4 @@
-"""Opens an engine file with the runtime that fits it; the runtimes are the files of this folder whose names end in `_`."""
+"""Opens an engine file with the matching runtime. The runtimes are the files of this folder whose names end in `_`."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _FILES = {
     if name.endswith("_")
 }
 RUNTIMES: Mapping[str, Runtime] = {name: file.RUNTIME for name, file in _FILES.items()}
-"""Runtimes by name; which of them opens a suffix by default says Runtime.by_default."""
+"""Runtimes by name. Runtime.by_default says which one opens a suffix by default."""
 
 LIBRARIES = tuple(dict.fromkeys(library for file in _FILES.values() for library in getattr(file, "LIBRARIES", ())))
 """Distributions of the runtimes, for the record of versions."""
@@ -53,11 +53,11 @@ CONVERSIONS: Mapping[str, str] = {
     ".ckpt": _TORCH,
     ".safetensors": _TORCH,
 }
-"""Suffix of a file that no runtime opens -> how it becomes ONNX."""
+"""Suffix of a file that no runtime opens -> how to convert it to ONNX."""
 
 
 def refuse_convertible(path: Path) -> None:
-    """Raise EngineError for a file of a training library, saying how it becomes ONNX."""
+    """Raise EngineError for a file of a training library; the error says how to convert it to ONNX."""
     how = CONVERSIONS.get(path.suffix.lower())
     if how is not None:
         raise EngineError(
@@ -79,14 +79,14 @@ def open_engine(
     plan: PlanOptions | None = None,
     allow_code: bool = False,
 ) -> Engine:
-    """Open the engine at `path` in a process of its own.
+    """Open the engine at `path` in a separate process.
 
-    runtime: by default the one for the file's suffix. contract: None for an engine of skinaudit's own. order: class
-    names in the order in which the engine shall answer, by default the contract's. own: the contract of the run of such an
-    engine, which one of a single column needs. provider: by default the runtime's usual
-    one. plan: how to run it, if it is a plan. allow_code: open files, too, that hold code which runs on opening. Raises
-    EngineError for an unknown suffix, for options of plans that the runtime has no use for, where file, contract and order
-    do not agree, and as the runtime does; EngineStoppedError where a limit or a crash ends the process.
+    runtime: by default the one for the file's suffix. contract: None for an engine exported by skinaudit. order: class names
+    in the order in which the engine shall answer; by default the contract's. own: contract of the engine's run, needed for
+    an engine exported by skinaudit that has a single column. provider: by default the runtime's usual one. plan: how to run
+    a plan. allow_code: also open files with code that runs on opening. Raises EngineError for an unknown suffix, for plan
+    options that the runtime does not use, if file, contract and order do not agree, and for failures of the runtime;
+    EngineStoppedError if a limit or a crash ends the process.
     """
     session = open_session(path, runtime=runtime, provider=provider, threads=threads, plan=plan, allow_code=allow_code)
     return SessionEngine(session, where=str(path), contract=contract, order=order, own=own)
@@ -101,9 +101,9 @@ def open_session(
     plan: PlanOptions | None = None,
     allow_code: bool = False,
 ) -> Session:
-    """The file at `path` opened by a runtime, whatever its contract; parameters and errors as of `open_engine`.
+    """Open the file at `path` with a runtime, without a contract. Parameters and errors: see `open_engine`.
 
-    Code in a file that this user's own export wrote here is allowed.
+    Code is allowed in a file that this user's own export wrote on this machine.
     """
     name = _checked_runtime(runtime, path) if runtime else runtime_of(path)
     plan = plan or PlanOptions()
@@ -116,7 +116,7 @@ def open_session(
 
 @dataclass(frozen=True)
 class Opening:
-    """How a file is opened. runtime: None for the emulation of a graph in `precision`. The rest: see open_engine."""
+    """How to open a file. runtime: None for the emulation of a graph in `precision`. Other fields: see open_engine."""
 
     path: Path
     runtime: str | None
@@ -128,7 +128,7 @@ class Opening:
 
 
 def open_isolated(opening: Opening) -> Session:
-    """Open a file in a process of its own, which is confined unless its code was allowed; on a GPU less so."""
+    """Open a file in a separate process. It is confined unless its code was allowed; less strictly on a GPU."""
     if opening.path.exists():
         check_regular(opening.path, kind="engine")
     if not isolated():
@@ -137,7 +137,7 @@ def open_isolated(opening: Opening) -> Session:
     on_gpu = "cuda" in (opening.provider, None if runtime is None else runtime.provider)
     if runtime is not None and runtime.confined and not opening.allow_code:
         _check_confinement(opening, on_gpu=on_gpu)
-    trusted = runtime is not None and runtime.runs_code and opening.allow_code  # compiled code may call what it likes
+    trusted = runtime is not None and runtime.runs_code and opening.allow_code  # compiled code may make any system call
     cache = opening.plan.runtime_cache
     try:
         return open_remote(
@@ -163,7 +163,7 @@ def _check_confinement(opening: Opening, *, on_gpu: bool) -> None:
 
 
 def open_here(opening: Opening) -> Session:
-    """Open a file in this process; raises as its runtime does."""
+    """Open a file in this process; raises the errors of its runtime."""
     if opening.runtime is None:
         return ort.open_emulated(opening.path, precision=opening.precision, threads=opening.threads)
     chosen = RUNTIMES[opening.runtime]
@@ -174,23 +174,22 @@ def open_here(opening: Opening) -> Session:
 
 
 def serve(opening: dict[str, Any]) -> Session:
-    """As open_here, from the plain values of an Opening."""
+    """Like open_here, from the plain values of an Opening."""
     return open_here(build(Opening, opening, where="the audit", again="start it again"))
 
 
 def takers_of(plan_option: str) -> str:
-    """The runtimes that take this field of PlanOptions, as a sentence lists them."""
+    """The runtimes that use this field of PlanOptions, listed for a sentence."""
     return " and ".join(name for name, runtime in RUNTIMES.items() if plan_option in runtime.plan_options)
 
 
 def open_emulated(
     graph: Path, *, precision: str | None = None, threads: int | None = None, own: InputContract | None = None
 ) -> Engine:
-    """Open the ONNX graph that an engine was built from, on the CPU: half precision is rounded to between layers, as the
-    engine itself would.
+    """Open the ONNX graph behind an engine on the CPU, with half precision rounding between layers as in the engine.
 
-    precision: that of the engine, where its builder made it of an fp32 graph. own: as for `open_engine`. Raises as
-    `open_engine`, and InvalidInputError where a weight lies beyond it.
+    precision: of the engine, if its builder converted an fp32 graph. own: see `open_engine`. Raises the errors of
+    `open_engine`, and InvalidInputError if a weight is beyond the range of the precision.
     """
     opening = Opening(graph, None, threads=threads, precision=precision)
     return SessionEngine(open_isolated(opening), where=str(graph), own=own)
@@ -205,9 +204,9 @@ def _checked_runtime(runtime: str, path: Path) -> str:
 
 
 def runtime_of(path: Path) -> str:
-    """The name of the runtime that opens files of this suffix by default; of several, the one that recognises the content.
+    """Name of the runtime that opens files of this suffix by default.
 
-    Raises EngineError where none does.
+    If there are several, the one that recognises the content. Raises EngineError if there is none.
     """
     fitting = {name: runtime for name, runtime in RUNTIMES.items() if path.suffix.lower() in runtime.by_default}
     for name, runtime in fitting.items():

@@ -1,4 +1,4 @@
-"""Runs .xml, .onnx and .tflite files with OpenVINO on the CPU: pinned threads, the file's own precision, deterministic."""
+"""Runs .xml, .onnx and .tflite files with OpenVINO on the CPU: fixed threads, the file's own precision, deterministic."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ LIBRARIES = ("openvino", "nncf")
 WEIGHTED = frozenset(
     {"Convolution", "GroupConvolution", "ConvolutionBackpropData", "GroupConvolutionBackpropData", "MatMul"}
 )
-"""Types of the layers that carry weights."""
+"""Types of layers that have weights."""
 
-_EXECUTED = frozenset({"Convolution", "Deconvolution", "FullyConnected", "MatMul"})  # layer types of the CPU's own graph
+_EXECUTED = frozenset({"Convolution", "Deconvolution", "FullyConnected", "MatMul"})  # layer types in the CPU's own graph
 _NAMES = {"f32": "fp32", "f16": "fp16", "bf16": "bf16", "i8": "int8", "u8": "int8"}
-_KEEP_GRID = frozenset({"Relu", "Clamp", "MaxPool", "Pad"})  # quantised values stay so
+_KEEP_GRID = frozenset({"Relu", "Clamp", "MaxPool", "Pad"})  # quantised values stay quantised
 _MOVES = frozenset({"Convert", "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Multiply", "Subtract", "VariadicSplit"})
 
 _CONDITIONAL: Mapping[str, str] = {
@@ -37,7 +37,7 @@ _CONDITIONAL: Mapping[str, str] = {
     "LogicalAnd": "And", "LogicalOr": "Or", "LogicalXor": "Xor", "LogicalNot": "Not", "TensorIterator": "Loop",
     "IsFinite": "IsInf",
 }  # fmt: skip
-"""Layers that ONNX calls otherwise, of those in onnx_graph.CONDITIONAL."""
+"""Layers of onnx_graph.CONDITIONAL that have another name in OpenVINO."""
 
 
 class OvSession:
@@ -72,9 +72,9 @@ class OvSession:
 def open_session(path: Path, *, provider: Provider = "cpu", threads: int | None = None) -> OvSession:
     """Open a file with OpenVINO on the CPU.
 
-    By default OpenVINO computes fp32 files in bfloat16 where the CPU has such arithmetic. Here it has to use float32, or
-    bfloat16 for files in bfloat16. Raises EngineError where the file is damaged, or provider is not cpu;
-    MissingDependencyError without openvino.
+    OpenVINO computes fp32 files in bfloat16 by default on CPUs that support it. Here it must use float32; it uses bfloat16
+    only for files in bfloat16. Raises EngineError if the file is damaged or the provider is not cpu, MissingDependencyError
+    without openvino.
     """
     if provider != "cpu":
         raise EngineError(
@@ -110,7 +110,7 @@ def open_session(path: Path, *, provider: Provider = "cpu", threads: int | None 
 
 
 def read_model(path: Path) -> Any:
-    """Read a file into an OpenVINO model; raises EngineError where it is missing, damaged or lacks its weights."""
+    """Read a file into an OpenVINO model; raises EngineError if it is missing, damaged or lacks its weights."""
     ov = _import(path)
     if not path.is_file():
         raise EngineError(no_such_file(path, "engine", NO_ENGINE))
@@ -123,9 +123,9 @@ def read_model(path: Path) -> Any:
 
 
 def conditions_of_file(path: Path) -> Counter[str]:
-    """The layers of an .xml file that make an answer depend on a condition, by ONNX's names, with their number.
+    """Count the layers of an .xml file that make an answer depend on a condition, by ONNX's names.
 
-    The file is read as it is, without OpenVINO. Raises EngineError where it is no XML.
+    The file is read as text, without OpenVINO. Raises EngineError if it is not XML.
     """
     try:
         kinds = [layer.get("type", "") for layer in of_openvino.parsed(path).iter("layer")]
@@ -135,7 +135,7 @@ def conditions_of_file(path: Path) -> Counter[str]:
 
 
 def predictions(model: Any, images: NDArray[np.uint8], *, batch: int = 64) -> NDArray[np.intp]:
-    """The class (M,) that a model, read or made, answers to each image, computed as `open_session` does."""
+    """The predicted class (M,) of a model for each image, computed in the same way as by `open_session`."""
     import openvino as ov
 
     compiled = ov.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
@@ -146,11 +146,11 @@ def predictions(model: Any, images: NDArray[np.uint8], *, batch: int = 64) -> ND
 
 
 def found_precisions(model: Any) -> dict[str, int]:
-    """Counts of weighted layers by the precision that the file holds, such as {"int8": 27, "fp32": 1}.
+    """Count weighted layers by the precision in the file, such as {"int8": 27, "fp32": 1}.
 
-    A layer is int8 where both its activation and its weights are quantised, and has the type in which its weights are stored
-    otherwise; `int8-weights` are weights alone in 8 bit, which compute in float. A product of two computed tensors has no
-    weights and is not counted.
+    A layer is int8 if its activation and its weights are both quantised. Otherwise its precision is the type of its stored
+    weights; `int8-weights` means that only the weights are in 8 bit and the layer computes in float. A product of two
+    computed tensors has no weights and is not counted.
     """
     counts: Counter[str] = Counter()
     for node in model.get_ops():
@@ -169,7 +169,7 @@ def found_precisions(model: Any) -> dict[str, int]:
 
 
 def _stored_type(node: Any, position: int) -> str | None:
-    """The element type of the constant behind an input, through what only moves, scales or converts it; None without one."""
+    """Element type of the constant behind an input; steps that only move, scale or convert are skipped. Or None."""
     source = node.input_value(position).get_node()
     while source.get_type_name() in (*_MOVES, "FakeQuantize") and source.get_input_size():
         source = source.input_value(0).get_node()
@@ -186,9 +186,9 @@ def _is_quantised(node: Any) -> bool:
 
 
 def _executed_precisions(runtime_model: Any) -> Mapping[str, int]:
-    """Counts by the type at the end of each kernel's name, such as brgconv_avx512_1x1_f32.
+    """Count layers by the type at the end of each kernel's name, such as brgconv_avx512_1x1_f32.
 
-    Not by `runtimePrecision`: that says f16 of kernels in f32, where the file stores the weights in f16.
+    `runtimePrecision` is not used: it says f16 for kernels in f32 if the file stores the weights in f16.
     """
     counts: Counter[str] = Counter()
     for node in runtime_model.get_ops():
@@ -200,7 +200,7 @@ def _executed_precisions(runtime_model: Any) -> Mapping[str, int]:
 
 
 def _codes(result: Any) -> Codes | None:
-    """What an output's integers stand for, by the rounding in front of them; None for floats and where none is found."""
+    """The codes of an integer output, from the rounding before it; None for float outputs and if no rounding is found."""
     node = result.input_value(0).get_node()
     if result.get_element_type().to_dtype() not in INTEGERS:
         return None

@@ -1,11 +1,11 @@
-"""An exported program (.pt2) without what would run as code when torch opens it.
+"""An exported program (.pt2) without the parts that would run as code when torch opens it.
 
-torch.export.load unpickles sample inputs and older weights, evaluates the texts of symbolic sizes as Python, executes
-guards, imports modules that the file names, finds operators by name anywhere in torch, and loads compiled libraries. Here an
-archive is read as plain JSON and numbers; what is needed and harmless is written into a new archive, in memory, and torch
-reads that one only. The rest is left out if no answer depends on it, and otherwise the file is refused; so is one
-whose sample inputs are more than tensors, though nobody needs them: it would run code where it is deployed.
-Source: torch/_export/serde/serialize.py and torch/export/pt2_archive/_package.py of torch 2.9 to 2.14.
+torch.export.load unpickles sample inputs and older weights, evaluates symbolic sizes as Python, executes guards, imports
+modules named in the file, finds operators by name anywhere in torch, and loads compiled libraries. Here the archive is read
+as plain JSON and numbers. The parts that are needed and harmless go into a new archive in memory, and torch reads only that
+one. Other parts are left out if no answer depends on them; otherwise the file is refused. Sample inputs are not needed, but
+a file whose sample inputs are more than tensors is refused too: it would run code where it is deployed. Source:
+torch/_export/serde/serialize.py and torch/export/pt2_archive/_package.py of torch 2.9 to 2.14.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ _PLAIN = re.compile(
 _JSON_BYTES = 64 * 2**20
 _TEXT, _LARGEST = 2000, 2**63
 _SYMBOL = re.compile(r"(s|u|z)\d{1,6}|batch")
-"""The names that torch gives to sizes."""
+"""Names that torch gives to symbolic sizes."""
 _FUNCTIONS = frozenset(
     {
         "Symbol", "Integer", "Add", "Mul", "FloorDiv", "CleanDiv", "CeilToInt", "ToFloat", "Mod", "PythonMod", "Max", "Min",
         "Eq", "Ne", "Ge", "Gt", "Le", "Lt", "And", "Or", "Not",
     }
 )  # fmt: skip
-"""What sizes are made of; each other name of an expression would be looked up, and may be called."""
+"""Functions allowed in sizes. torch would look up any other name in an expression, and might call it."""
 _SAFE_NODES = (
     ast.Expression, ast.Constant, ast.Name, ast.Load, ast.Call, ast.keyword, ast.BinOp, ast.UnaryOp, ast.Add, ast.Sub,
     ast.Mult, ast.FloorDiv, ast.Mod, ast.USub, ast.Compare, ast.Eq, ast.NotEq, ast.Lt, ast.LtE, ast.Gt, ast.GtE,
@@ -56,15 +56,17 @@ _TENSORS = re.compile(
     r"torch\._utils _rebuild_(tensor_v2|parameter)|collections OrderedDict|torch [A-Z][A-Za-z0-9]{2,20}Storage"
     r"|torch (float|bfloat|int|uint)\d{1,2}|torch (device|Size)"
 )
-"""What a pickle of tensors names."""
+"""Names that a pickle of plain tensors contains."""
 _CALLS = frozenset({"STACK_GLOBAL", "INST", "OBJ", "NEWOBJ", "NEWOBJ_EX", "EXT1", "EXT2", "EXT4", "BUILD"})
-"""Steps of a pickle by which it could name, or set, something else."""
+"""Pickle opcodes that could name or set other objects."""
 _CONTAINERS = {None, "builtins.tuple", "builtins.list", "builtins.dict"}
 
 
 def harmless_program(path: Path) -> io.BytesIO:
-    """A new archive with the plain parts of the program at `path`; raises EngineError where other parts matter,
-    InvalidInputError where there is no regular file."""
+    """A new archive with the plain parts of the program at `path`.
+
+    Raises EngineError if other parts matter, InvalidInputError if `path` is not a regular file.
+    """
     check_regular(path, kind="exported program")
     try:
         with zipfile.ZipFile(path) as archive:
@@ -84,7 +86,7 @@ def _copied(archive: zipfile.ZipFile, path: Path) -> io.BytesIO:
         for name, member in members.items():
             if re.fullmatch(_SAMPLES, name):
                 _check_samples(archive.read(member), path)
-                content = b""  # pickled, and needed by nobody
+                content = b""  # pickled, and not needed
             elif re.fullmatch(f"{_MODEL}|{_CONFIG}", name):
                 content = _checked_json(archive.read(member), name, path)
             else:
@@ -95,7 +97,7 @@ def _copied(archive: zipfile.ZipFile, path: Path) -> io.BytesIO:
 
 
 def _members(archive: zipfile.ZipFile, path: Path) -> Mapping[str, zipfile.ZipInfo]:
-    """The parts of the archive by their names in it; raises EngineError for a part that is none of a plain program's."""
+    """The archive's parts by name; raises EngineError for a part that a plain program does not have."""
     size, members = path.stat().st_size, {}
     for member in archive.infolist():
         name = member.filename.partition("/")[2]
@@ -124,7 +126,7 @@ def _checked_json(content: bytes, name: str, path: Path) -> bytes:
 
 
 def _check_samples(content: bytes, path: Path) -> None:
-    """Raise EngineError for sample inputs that are more than tensors: wherever torch opens such a file, they run code."""
+    """Raise EngineError if the sample inputs are more than tensors: torch runs their code wherever it opens such a file."""
     if not content:
         return
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
@@ -140,7 +142,7 @@ def _is_plain(payload: Mapping[str, Any]) -> bool:
 
 
 def _cleaned(value: Any, path: Path) -> Any:
-    """The description without what torch would run and no answer needs; raises EngineError for what an answer may need."""
+    """Remove what torch would run and no answer needs; raises EngineError for parts that an answer may need."""
     if isinstance(value, list):
         return [_cleaned(item, path) for item in value]
     if not isinstance(value, dict):
@@ -148,9 +150,9 @@ def _cleaned(value: Any, path: Path) -> Any:
     cleaned: dict[str, Any] = {}
     for key, item in value.items():
         if key == "metadata":
-            cleaned[key] = {}  # where in the source a node comes from
+            cleaned[key] = {}  # place in the source code of each node
         elif key == "guards_code":
-            cleaned[key] = []  # Python, which only checks the inputs
+            cleaned[key] = []  # Python code that only checks the inputs
         elif key in ("custom_obj_values", "treespec_namedtuple_fields") and item:
             raise _refused(path, "objects of other modules")
         elif key in ("as_custom_obj", "as_opaque", "as_operator"):
@@ -171,7 +173,7 @@ def _check(key: str, item: Any, path: Path) -> None:
 
 
 _PYTHON = re.compile(r"torch|_operator|math|#")
-"""How the names begin that torch looks up; a `target` may also be the name of a weight."""
+"""Prefixes of names that torch looks up; a `target` may also be the name of a weight."""
 
 
 def _is_operator(name: str) -> bool:
@@ -179,7 +181,7 @@ def _is_operator(name: str) -> bool:
 
 
 def _is_expression(text: Any) -> bool:
-    """Whether a text is arithmetic of sizes, as torch writes it: `Symbol('s77', positive=True, integer=True)`, `2*s77`."""
+    """Whether a text is arithmetic of sizes as torch writes it: `Symbol('s77', positive=True, integer=True)`, `2*s77`."""
     if not isinstance(text, str) or len(text) > _TEXT:
         return False
     try:

@@ -1,4 +1,4 @@
-"""Runs exported PyTorch programs (.pt2). Needs torch, but only once such a file is opened."""
+"""Runs exported PyTorch programs (.pt2). torch is imported only when such a file is opened."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ from skinaudit.true_fp32 import true_fp32
 
 LIBRARIES = ("torch",)
 _MODEL = "model."
-"""Start of the names that the exporter gives to the weights of a program."""
+"""Prefix of the names that the exporter gives to a program's weights."""
 _WEIGHTED = ("conv1d", "conv2d", "conv3d", "convolution", "linear", "addmm")
 _NAMES = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16", "float64": "fp64"}
 
 
 def precision_name(dtype: str) -> str:
-    """`fp32` for torch's float32; a type without a shorter name stays as it is."""
+    """`fp32` for torch's float32; a type without a short name keeps its name."""
     kind = dtype.removeprefix("torch.")
     return _NAMES.get(kind, kind)
 
 
 class PytSession:
-    """A program on a device. Its one output is called `logits`, since programs do not name theirs."""
+    """A program on a device. Programs do not name their output, so its one output is called `logits` here."""
 
     labels: tuple[str, ...] | None = None
 
@@ -58,10 +58,10 @@ class PytSession:
 def open_session(path: Path, *, provider: Provider = "cpu", threads: int | None = None) -> PytSession:
     """Open a program with torch.export.load.
 
-    torch reads a copy without anything that is known to run as code, see skinaudit.engines.program_file. It was not written
-    for hostile files, so the process should be confined: see Runtime.confined. This sets torch's threads for the whole
-    process. Raises EngineError for a damaged file, a program of several inputs or outputs, or a CUDA provider where torch
-    finds no device; MissingDependencyError without torch.
+    torch reads a copy without anything that is known to run as code; see skinaudit.engines.program_file. torch's reader was
+    not written for hostile files, so the process should be confined; see Runtime.confined. This function sets the number of
+    torch's threads for the whole process. Raises EngineError for a damaged file, a program with several inputs or outputs,
+    or a CUDA provider if torch finds no device; MissingDependencyError without torch.
     """
     torch = import_torch(path)
     if provider == "cuda" and not torch.cuda.is_available():
@@ -84,7 +84,7 @@ def open_session(path: Path, *, provider: Provider = "cpu", threads: int | None 
 
 
 def network_of_file(path: Path) -> Layer:
-    """The layer that makes the answers of a program; raises as open_session."""
+    """The output layer of a program; raises the errors of open_session."""
     program = _load(import_torch(path), path)
     image, _ = _ports(program, where=path)
     doubt = ambiguous(program, prefix=_MODEL)
@@ -99,14 +99,15 @@ def _load(torch: Any, path: Path) -> Any:
     program = harmless_program(path)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # on versions of its own format: what cannot be read raises
+            # warnings about versions of the format; a file that cannot be read raises an error
+            warnings.simplefilter("ignore")
             return torch.export.load(program)
-    except Exception as error:  # the reader meets arbitrary bytes, and says so in as many ways
+    except Exception as error:  # arbitrary bytes make the reader fail with many different types
         raise EngineError(f"{path}: not a readable exported program ({one_line(error)}); export it again") from error
 
 
 def import_torch(path: Path) -> Any:
-    """torch, to open the file at `path`; raises EngineError where there is no file, MissingDependencyError without torch."""
+    """Import torch to open `path`; raises EngineError if there is no file, MissingDependencyError without torch."""
     try:
         import torch
     except ImportError as error:
@@ -117,26 +118,26 @@ def import_torch(path: Path) -> Any:
 
 
 def device_name(torch: Any, provider: Provider) -> str:
-    """The device that torch computes on."""
+    """Name of the device on which torch computes."""
     return f"{platform.machine()} CPU" if provider == "cpu" else str(torch.cuda.get_device_name(0))
 
 
 def found_precisions(program: Any) -> dict[str, int]:
-    """Counts of convolutions and linear layers by the type of their weights."""
+    """Count convolutions and linear layers by the type of their weights."""
     counts = Counter(precision_name(str(weights.meta["val"].dtype)) for weights in weights_of(program))
     return dict(sorted(counts.items()))
 
 
 def weights_of(program: Any) -> Iterator[Any]:
-    """The graph's nodes that are weights of a convolution or a linear layer, once a layer."""
+    """The nodes that are weights of a convolution or linear layer, one entry per layer."""
     for node in program.graph.nodes:
-        name = str(node.target).split(".")[1:2]  # of aten.conv2d.default
+        name = str(node.target).split(".")[1:2]  # for aten.conv2d.default
         if node.op == "call_function" and name and name[0] in _WEIGHTED:
             yield node.args[2 if name[0] == "addmm" else 1]
 
 
 def one_line(error: Exception) -> str:
-    """The start of a library's message, without its line breaks."""
+    """Start of a library's message, without line breaks."""
     return " ".join(str(error).split())[:200] or type(error).__name__
 
 

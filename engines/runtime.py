@@ -1,7 +1,7 @@
-"""What a runtime's file has to offer: one runtime a file of this folder, named after it with `_` at the end.
+"""What the file of a runtime must define. Each runtime is one file in this folder, named after it with `_` at the end.
 
-The file defines `RUNTIME` and, where it has any, `LIBRARIES`, the distributions that it needs. Nothing else needs to change
-when a file is added; the file `tensorrt_rtx_.py` is the runtime tensorrt-rtx.
+The file defines `RUNTIME` and, if needed, `LIBRARIES`, the distributions that it needs. To add a runtime, add a file;
+nothing else has to change. The file `tensorrt_rtx_.py` is the runtime tensorrt-rtx.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from skinaudit.engines.session import Session
 class Runtime:
     """How to open files with a runtime.
 
-    suffixes: of the files that it opens. provider: the usual one, where the user names none; None where the file decides.
-    open: `open(path, *, provider, threads) -> Session`, which raises EngineError. on_request: those of the suffixes that it
-    opens only where the user or the manifest names it. recognises: of two runtimes with a suffix in common, the one that
-    tells its own files by their content. runs_code: its files may hold code that runs when they are opened; `open` then
-    takes `allow_code: bool`, too, and refuses such a file without it. confined: its files might run code, and are opened
-    only where the system confines the process that opens them, or with `allow_code`. plan_options: fields of PlanOptions
-    that have a meaning for its files; `open` then takes `options: PlanOptions`, too. conditions: by suffix, what counts the
-    operators of a file that make an answer depend on a condition, by ONNX's names; files of other suffixes cannot be read
-    for that. networks: by suffix, what reads a file as layers that can be compared with those of its run.
+    suffixes: of the files that it opens. provider: the default; None if the file decides. open: `open(path, *, provider,
+    threads) -> Session`, which raises EngineError. on_request: suffixes that it opens only if the user or the manifest names
+    the runtime. recognises: tells its own files by their content, for two runtimes with a common suffix. runs_code: its
+    files may contain code that runs on opening. Its `open` then also takes `allow_code: bool`, and refuses such a file
+    without it. confined: its files might run code, so they are opened only in a process that the system confines, or with
+    `allow_code`. plan_options: fields of PlanOptions that its files use. Its `open` then also takes `options: PlanOptions`.
+    conditions: by suffix, a function that counts the operators of a file that make an answer depend on a condition, by
+    ONNX's names. Files of other suffixes cannot be checked for this. networks: by suffix, a function that reads a file as
+    layers, to compare them with the layers of its run.
     """
 
     suffixes: tuple[str, ...]
@@ -43,5 +43,5 @@ class Runtime:
 
     @property
     def by_default(self) -> tuple[str, ...]:
-        """The suffixes that it opens where no runtime is named."""
+        """The suffixes that it opens if no runtime is named."""
         return tuple(suffix for suffix in self.suffixes if suffix not in self.on_request)

@@ -1,4 +1,4 @@
-"""Between 8-bit images and a runtime's tensors: one adapter for all runtimes, which know nothing of pixels or classes."""
+"""Connects 8-bit images and a runtime's tensors. Runtimes themselves know nothing of pixels or classes."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from skinaudit.engines.pixels import grey, middle, resized, standardise
 from skinaudit.errors import EngineError, first_few
 
 INPUT, OUTPUT = "image", "logits"
-"""Names of the tensors of every engine that skinaudit exports."""
+"""Names of the input and output of every engine that skinaudit exports."""
 
 _FLOATS = (np.float32, np.float16, np.float64)
 _WHOLE = ("uint8", "int8", "uint16", "int16", "int32")
-"""Input types that hold nothing between the steps of the 8-bit grid."""
+"""Input types that cannot represent values between the steps of the 8-bit grid."""
 _MOST_NUMBERS = 2**28
-"""Of one call, a GiB in float32; 1,000 images of 224 x 224 pixels have 150 million."""
+"""Largest tensor of one call, 1 GiB in float32; 1,000 images of 224 x 224 pixels have 150 million numbers."""
 
 
 @dataclass(frozen=True)
 class Port:
-    """An input or output of a file: its shape with None for a dynamic side, and its dtype in numpy's words.
+    """An input or output of a file. shape: None for a dynamic side. dtype: numpy's name.
 
-    codes: of an output in integers, what they stand for; None where the file does not tell.
+    codes: meaning of an integer output; None if the file does not say.
     """
 
     name: str
@@ -47,7 +47,7 @@ class Port:
 
 @dataclass(frozen=True)
 class SessionDescription:
-    """What a session says of itself; the fields are those of EngineDescription."""
+    """What a session reports about itself; the fields are those of EngineDescription."""
 
     runtime: str
     version: str
@@ -62,9 +62,9 @@ class SessionDescription:
 
 
 class Session(Protocol):
-    """A file opened by a runtime. `labels` are class names that the file itself carries, in the order of its columns.
+    """A file opened by a runtime. `labels`: class names in the file, in the order of its columns.
 
-    A session may offer `buffer(shape) -> float32 array` as well: memory in which it takes its tensors without a copy.
+    A session may also have `buffer(shape) -> float32 array`: memory for input tensors that then need no copy.
     """
 
     @property
@@ -77,11 +77,11 @@ class Session(Protocol):
     def labels(self) -> tuple[str, ...] | None: ...
 
     def run(self, tensor: NDArray[Any], *, input: str, output: str) -> NDArray[Any]:
-        """The tensor `output` for the tensor `input` (the only input); raises EngineError where the runtime fails."""
+        """Return the tensor `output` for the tensor `input` (the only input); raises EngineError if the runtime fails."""
 
 
 class SessionEngine:
-    """A session that answers 8-bit images as its contract says. Not for several threads at once: the buffer is shared."""
+    """A session that answers 8-bit images as its contract says. Not thread-safe, because the buffer is shared."""
 
     def __init__(
         self,
@@ -92,11 +92,11 @@ class SessionEngine:
         order: Sequence[str] | None = None,
         own: InputContract | None = None,
     ) -> None:
-        """contract: None for an engine of skinaudit's own, which is described by its ports and, where it answers in one
-        column, by `own`, the contract of its run. order: class names in the order of the columns of `logits`; the
-        contract's by default.
+        """Connect a session with a contract.
 
-        Raises EngineError where ports, contract and order do not fit one another.
+        contract: None for an engine exported by skinaudit: its ports describe it and, if it has one column, `own`, the
+        contract of its run. order: class names in the order of the columns of `logits`; by default the contract's. Raises
+        EngineError if ports, contract and order do not fit together.
         """
         self._session, self._where = session, where
         self._contract = own_contract(session, own=own, where=where) if contract is None else contract
@@ -125,13 +125,14 @@ class SessionEngine:
         self._plain = self._mean is None and self._std is None and self._contract.normalise == "constants"
 
     def logits(self, images: Images) -> NDArray[np.float32]:
-        """Answer for RGB (B, 3, size, size), B > 0: float32 (B, classes), finite; logarithms where the engine answers
-        probabilities. An answer of one column becomes one of two, 0 and the logit of the positive class less that of the
-        threshold.
+        """Answer for RGB (B, 3, size, size), B > 0: float32 (B, classes), finite.
 
-        Under the default contract a pixel p enters as float32 p / 255, the value that torch computes. An engine of a fixed
-        batch is called as often as needed, its last call filled up with the last image. Raises EngineError on images of
-        another shape or dtype, on answers that are not finite or not what the contract says, and where the runtime fails.
+        If the engine answers with probabilities, the result is their logarithms. An answer of one column becomes two
+        columns: 0, and the logit of the positive class minus the logit of the threshold.
+
+        Under the default contract a pixel p enters as float32 p / 255, the value that torch computes. An engine with a fixed
+        batch is called as often as needed, and its last call is padded with the last image. Raises EngineError for images of
+        another shape or dtype, for answers that are not finite or do not fit the contract, and if the runtime fails.
         """
         size = self._contract.size
         wrong_type = images.dtype != np.uint8 and (images.dtype != np.float32 or self._contract.dtype in _WHOLE)
@@ -180,7 +181,7 @@ class SessionEngine:
         if len(images) > len(self._buffer):
             self._buffer = self._make_buffer(images.shape)
         pixels = self._buffer[: len(images)]
-        np.copyto(pixels, images)  # twice as fast as a dividing ufunc that converts as it goes
+        np.copyto(pixels, images)  # twice as fast as a division that also converts
         if contract.scale.numerator != 1:
             np.multiply(pixels, np.float32(contract.scale.numerator), out=pixels)
         if contract.scale.denominator != 1:
@@ -225,7 +226,7 @@ class SessionEngine:
         if contract.answer != "logits":
             self._check_sigmoids(column)
             margin = log_odds(column, self._answer.codes) - threshold_logit(contract.threshold)
-            above = column > np.float32(contract.threshold)  # as a product compares them
+            above = column > np.float32(contract.threshold)  # compared in float32, as a product would do it
         else:
             margin = column.astype(np.float64) - threshold_logit(contract.threshold)
             above = margin > 0
@@ -244,9 +245,9 @@ def _own_buffer(shape: tuple[int, ...]) -> NDArray[np.float32]:
 
 
 def check_logits(answer: Any, *, rows: int, classes: int, where: str) -> NDArray[np.float32]:
-    """Return `answer` as float32 (rows, classes), trailing sides of 1 dropped, if finite; raises EngineError otherwise.
+    """Return `answer` as float32 (rows, classes) without trailing sides of 1; raises EngineError unless it is finite.
 
-    A single column may also come as (rows,).
+    A single column may also have the shape (rows,).
     """
     shape = getattr(answer, "shape", None)
     if classes == 1 and shape == (rows,):
@@ -267,10 +268,10 @@ def check_logits(answer: Any, *, rows: int, classes: int, where: str) -> NDArray
 
 
 def own_contract(session: Session, *, own: InputContract | None = None, where: str) -> EngineContract:
-    """The contract of an engine that skinaudit exports, its size and number of classes read from the session's ports.
+    """Contract of an engine that skinaudit exported; its size and number of classes are read from the session's ports.
 
-    own: the contract of its run, which says what a single column means.
-    Raises EngineError unless it is `image` float32 (batch, 3, size, size) -> `logits` float32 (batch, classes).
+    own: contract of its run, which says what a single column means. Raises EngineError unless it maps `image` float32
+    (batch, 3, size, size) to `logits` float32 (batch, classes).
     """
     inputs, outputs = session.inputs, session.outputs
     if [port.name for port in inputs] != [INPUT] or [port.name for port in outputs] != [OUTPUT]:
@@ -295,7 +296,7 @@ def own_contract(session: Session, *, own: InputContract | None = None, where: s
 
 
 def _ports(session: Session, contract: EngineContract, *, where: str) -> tuple[Port, Port]:
-    """The image's port and the answer's; raises EngineError where the contract says otherwise."""
+    """The ports of the image and of the answer; raises EngineError if they differ from the contract."""
     image = _port(session.inputs, contract.input, "input", where=where)
     answer = _port(session.outputs, contract.output, "output", where=where)
     if len(session.inputs) != 1:
@@ -325,7 +326,7 @@ def _ports(session: Session, contract: EngineContract, *, where: str) -> tuple[P
 
 
 def _due(contract: EngineContract, columns: Sequence[int | None]) -> str:
-    """What a contract says of the columns, and how to mend it where the answer has others."""
+    """The columns that the contract expects, and how to correct it if the answer has others."""
     if contract.positive is not None:
         return f"the contract names {contract.positive} as the positive class of one column; leave positive out"
     count = len(contract.classes)
@@ -335,7 +336,7 @@ def _due(contract: EngineContract, columns: Sequence[int | None]) -> str:
 
 
 def check_call(shape: Sequence[int], *, where: str) -> None:
-    """Raise EngineError where one call takes more numbers than an image classifier's: they are made in this process."""
+    """Raise EngineError if one call needs more numbers than any image classifier: this process allocates them."""
     numbers = math.prod(shape)
     if numbers > _MOST_NUMBERS:
         sides = " x ".join(f"{side:,}" for side in shape)
@@ -346,7 +347,7 @@ def check_call(shape: Sequence[int], *, where: str) -> None:
 
 
 def _served(fixed: int | None, declared: int | None, *, where: str) -> int | None:
-    """The images in every call: those that the file fixes or the contract declares; None for any number."""
+    """Images per call, fixed by the file or declared in the contract; None for any number."""
     if fixed is not None and declared is not None and fixed != declared:
         raise EngineError(f"{where}: accepts only batch size {fixed}, but the contract says {declared}; correct batch")
     return declared if fixed is None else fixed
@@ -371,7 +372,7 @@ def _listed(ports: Sequence[Port]) -> str:
 def _columns(
     session: Session, contract: EngineContract, order: Sequence[str] | None, *, where: str
 ) -> list[list[int]] | None:
-    """For each class of `order` its positions in the engine's answer; None where they agree already."""
+    """For each class of `order`, its positions in the engine's answer; None if the orders already agree."""
     if (
         session.labels is not None
         and sorted(session.labels) == sorted(contract.classes)

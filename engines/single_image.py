@@ -1,4 +1,4 @@
-"""Engines without an axis for the batch: they take one image, or answer with the bare columns of one."""
+"""Engines without a batch axis: they take one image, or answer with a single row."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _IMAGE_SIDES = 3
 
 
 class SingleImageSession:
-    """A session of one image a call, as one whose ports have a batch axis that is fixed at 1. See Session."""
+    """A session that takes one image per call, presented with a batch axis fixed at 1. See Session."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
@@ -46,7 +46,7 @@ class SingleImageSession:
 
 
 def with_batch_axis(session: Session) -> Session:
-    """The session itself, or for an engine without a batch axis one that has it."""
+    """The session itself, or a session with a batch axis around an engine that has none."""
     if not session.inputs or not session.outputs:
         return session
     image = session.inputs[0]
@@ -61,7 +61,7 @@ def _takes_one_image(session: Session) -> bool:
 
 
 def _has_no_batch(port: Port, *, alone: bool) -> bool:
-    """Whether the output has the columns of one image alone. alone: the input has no batch axis either."""
+    """Whether the output has only the columns of one image. alone: the input has no batch axis either."""
     if len(port.shape) > 1:
         return alone and port.shape[0] not in (1, None)
     return not port.shape or port.shape[0] not in (1, None)

@@ -1,4 +1,4 @@
-"""Runs plans of TensorRT on a CUDA device; skinaudit.engines.plans holds what it shares with TensorRT-RTX."""
+"""Runs plans of TensorRT on a CUDA device. The code shared with TensorRT-RTX is in skinaudit.engines.plans."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs TensorRT-RTX plans on a GPU: the code of tensorrt_ with the library of that name."""
+"""Runs TensorRT-RTX plans on a GPU, with the same code as tensorrt_."""
 
 from __future__ import annotations
 

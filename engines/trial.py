@@ -1,4 +1,4 @@
-"""Tries in a process of its own what may end the process: loading machine code of a damaged file, or of another machine."""
+"""Runs code in a separate process if it may end the process, such as machine code of a damaged or foreign file."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ _LONGEST = 300
 
 
 def failure(code: str, *arguments: str) -> str | None:
-    """Run Python code with these arguments; returns None where it ends well, else why it did not, in one line."""
+    """Run Python code with these arguments; returns None on success, else the reason of the failure in one line."""
     try:
         child = subprocess.run(
-            [sys.executable, "-P", "-c", code, *arguments],  # -P: nothing is imported from the folder that we run in
+            [sys.executable, "-P", "-c", code, *arguments],  # -P: imports nothing from the working folder
             capture_output=True,
             text=True,
             check=False,

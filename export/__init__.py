@@ -1,1 +1,1 @@
-"""A run becomes engine files: exported, converted, read back, compared with the source model, described by a manifest."""
+"""Export a run to engine files. Each is converted, read back, compared with the source model and given a manifest."""

@@ -1,4 +1,4 @@
-"""Which engines an export shall write, and which of them can be built: known before anything is traced."""
+"""Which engines an export has to write, and which of them can be built. Checked before anything is traced."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from skinaudit.export.formats import FORMATS, Format, default_formats
 
 
 def wanted(formats: Sequence[str] | None, precisions: Sequence[str], output: Path | None) -> list[tuple[Format, str]]:
-    """Format and precision of each engine that is asked for; formats: None for the usual ones of each precision.
+    """Format and precision of each requested engine. formats: None for the usual ones of each precision.
 
-    Raises InvalidInputError for a format that there is not, a precision that it has not, or an output file for several.
+    Raises InvalidInputError for an unknown format, a precision that a format lacks, or one output file for several engines.
     """
     if formats is None:
         return [(FORMATS[name], precision) for precision in precisions for name in default_formats(precision)]
@@ -37,7 +37,7 @@ def wanted(formats: Sequence[str] | None, precisions: Sequence[str], output: Pat
 
 
 def check_taken(options: BuildOptions, forms: Sequence[Format]) -> None:
-    """Raise InvalidInputError for an option that none of the formats takes."""
+    """Raise InvalidInputError for an option that none of the formats accepts."""
     accepted = {name for form in forms for name in form.options}
     for option in options.given():
         if option not in accepted:
@@ -53,7 +53,7 @@ def possible(
     planned: Sequence[tuple[Format, str]], options: BuildOptions, path_of: Callable[[Format, str], Path],
     refused: Callable[[SkinauditError], None] | None,
 ) -> list[tuple[Format, str]]:  # fmt: skip
-    """The part of `planned` that can be built with these options; errors of the others go to `refused`, or are raised."""
+    """The engines of `planned` that can be built with these options. Errors of the others go to `refused`, or are raised."""
     possible = []
     for form, precision in planned:
         try:

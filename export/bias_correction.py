@@ -1,4 +1,4 @@
-"""Bias correction: rounding shifts the mean output of a layer's channels; its bias takes the shift back.
+"""Bias correction: rounding shifts the mean output of a layer's channels, and its bias is changed to undo the shift.
 
 Nagel et al. 2019, https://arxiv.org/abs/1906.04721, section 4.2, with means measured on the calibration images.
 """
@@ -16,16 +16,17 @@ from skinaudit.export.calibration import Calibration, channel_means
 
 
 def correct_biases(quantised: ModelProto, source: ModelProto, calibration: Calibration) -> tuple[ModelProto, int]:
-    """A copy whose layers answer, on average over the calibration images, as those of the same name in `source`; how many.
+    """A copy whose layers have the same mean outputs as the layers of `source`, and how many layers were corrected.
 
-    source: the graph in fp32 that was quantised. The layers are corrected in their order, each behind the corrected ones
-    before it. Layers without a constant bias of their own stay as they are. The graphs are not changed in place.
+    source: the fp32 graph that was quantised. Layers are matched by name; means are taken over the calibration images. The
+    layers are corrected in order, so each sees the corrected layers before it. Layers without a constant bias of their own
+    stay as they are. The graphs are not changed in place.
     """
     corrected = ModelProto()
     corrected.CopyFrom(quantised)
     biases = _biases(corrected)
     kernels = {tensor.name: tensor for tensor in source.graph.initializer}
-    axes = {  # channels lie along axis 1 of the outputs of convolutions of any rank, and of Gemm
+    axes = {  # channels are axis 1 in the outputs of convolutions of any rank and of Gemm
         layer.output[0]: (0, *range(2, len(kernels[layer.input[1]].dims)))
         for layer in source.graph.node
         if layer.name in biases and layer.input[1] in kernels
@@ -45,7 +46,7 @@ def correct_biases(quantised: ModelProto, source: ModelProto, calibration: Calib
 
 
 def _biases(model: ModelProto) -> dict[str, tuple[TensorProto, NDArray[np.float32]]]:
-    """For each weighted layer by name its stored bias and the step of that; layers that share a bias are left out."""
+    """The stored bias of each weighted layer and its scale, by layer name; a bias that several layers share is left out."""
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
     producers = {name: node for node in model.graph.node for name in node.output}
     readers = Counter(name for node in model.graph.node for name in node.input)
@@ -63,7 +64,7 @@ def _biases(model: ModelProto) -> dict[str, tuple[TensorProto, NDArray[np.float3
 
 
 def _upto(model: ModelProto, output: str) -> ModelProto:
-    """The part of a graph that computes `output`, which need not be an output of the whole."""
+    """The part of a graph that computes `output`. `output` need not be an output of the whole graph."""
     needed, nodes = {output}, list[NodeProto]()
     for node in reversed(model.graph.node):
         if not needed.isdisjoint(node.output):

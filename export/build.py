@@ -38,7 +38,7 @@ class BuildOptions:
     rebuilds: int = 1
 
     def given(self) -> tuple[str, ...]:
-        """The fields that differ from their defaults, but for `rebuilds`, which every format takes."""
+        """The fields that differ from their defaults, without `rebuilds`, which every format accepts."""
         changed = (field.name for field in fields(self) if getattr(self, field.name) != field.default)
         return tuple(name for name in changed if name != "rebuilds")
 
@@ -47,9 +47,9 @@ class BuildOptions:
 class Request:
     """An order to build one engine file.
 
-    graph: the typed ONNX graph to build from; the format may change it. precision: what was asked for. calibration: training
+    graph: the typed ONNX graph to build from; the format may change it. precision: as requested. calibration: training
     images, for formats that quantise by themselves. weights: the run's source model as a folder, for formats that do not
-    start from ONNX. target: where to write the file, in a scratch folder; companions lie beside it. where: the final path,
+    start from ONNX. target: where to write the file, in a scratch folder; companions go beside it. where: the final path,
     for messages.
     """
 
@@ -83,18 +83,19 @@ class Built:
 class Build(Protocol):
     """Writes the engine file `request.target`.
 
-    Raises InvalidInputError for a graph that cannot be built, naming the node; MissingDependencyError without the library.
+    Raises InvalidInputError, which names the node, for a graph that cannot be built; MissingDependencyError without the
+    library.
     """
 
     def __call__(self, request: Request) -> Built:
-        """Build it."""
+        """Build the file."""
 
 
 class Check(Protocol):
-    """Raises InvalidInputError for options that the format cannot meet, before anything is converted or built.
+    """Raises InvalidInputError for options that the format cannot satisfy, before anything is converted or built.
 
-    where: the path of the engine, for messages.
+    where: path of the engine, for messages.
     """
 
     def __call__(self, options: BuildOptions, *, where: str) -> None:
-        """Check them."""
+        """Check the options."""

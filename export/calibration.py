@@ -1,4 +1,4 @@
-"""The training images that int8 ranges are measured on."""
+"""The training images from which int8 ranges are measured."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ BATCH = 32
 
 @dataclass(frozen=True, eq=False)
 class Calibration:
-    """Calibration images: uint8 (M, 3, size, size), and the digest of the file that they came from."""
+    """Calibration images: uint8 (M, 3, size, size), and the digest of their file."""
 
     images: NDArray[np.uint8]
     digest: str
@@ -30,7 +30,7 @@ class Calibration:
 def read_calibration(path: Path, *, size: int) -> Calibration:
     """Read a run's calibration images.
 
-    Raises InvalidInputError where the file is missing, damaged, empty or of another image size.
+    Raises InvalidInputError if the file is missing, damaged, empty or of another image size.
     """
     if not path.is_file():
         raise InvalidInputError(f"{path}: no calibration images, which int8 needs; train the run again")
@@ -50,29 +50,29 @@ def read_calibration(path: Path, *, size: int) -> Calibration:
 
 
 class BatchReader:
-    """Feeds the images to onnxruntime's calibrator as float32 in [0, 1]; answers to its CalibrationDataReader by shape."""
+    """Feeds the images to onnxruntime's calibrator as float32 in [0, 1]. Has the methods of its CalibrationDataReader."""
 
     def __init__(self, images: NDArray[np.uint8], *, name: str) -> None:
         self._images, self._name = images, name
         self.set_range(0, len(self))
 
     def __len__(self) -> int:
-        """The number of batches."""
+        """Number of batches."""
         return -(-len(self._images) // BATCH)
 
     def set_range(self, start_index: int, end_index: int) -> None:
-        """Feed these batches next."""
+        """Choose the batches to feed next."""
         starts = range(start_index * BATCH, end_index * BATCH, BATCH)
         self._batches: Iterator[NDArray[np.uint8]] = (self._images[start : start + BATCH] for start in starts)
 
     def get_next(self) -> dict[str, NDArray[np.float32]] | None:
-        """The next batch by input name, None after the last."""
+        """The next batch by input name; None after the last one."""
         batch = next(self._batches, None)
         return None if batch is None else {self._name: batch.astype(np.float32) / np.float32(255)}
 
 
 def largest_activation(model: ModelProto, calibration: Calibration) -> float:
-    """The largest absolute value that any float tensor of the graph takes on the calibration images."""
+    """Largest absolute value of any float tensor of the graph on the calibration images."""
     values = (*model.graph.value_info, *model.graph.output)
     floats = {value.name for value in values if value.type.tensor_type.elem_type == TensorProto.FLOAT}
     computed = [name for node in model.graph.node for name in node.output if name in floats]
@@ -80,19 +80,19 @@ def largest_activation(model: ModelProto, calibration: Calibration) -> float:
 
 
 def tensor_peaks(model: ModelProto, names: Sequence[str], calibration: Calibration) -> list[NDArray[np.float32]]:
-    """Per name of a tensor, its largest absolute value () on the calibration images."""
+    """Largest absolute value () of each named tensor on the calibration images."""
     return _peaks(model, names, calibration, axes=None)
 
 
 def channel_peaks(model: ModelProto, names: Sequence[str], calibration: Calibration) -> list[NDArray[np.float32]]:
-    """Per name of a tensor (N, C, H, W), the largest absolute value (C,) of each channel on the calibration images."""
+    """Largest absolute value (C,) of each channel of each named tensor (N, C, H, W) on the calibration images."""
     return _peaks(model, names, calibration, axes=(0, 2, 3))
 
 
 def channel_means(
     model: ModelProto, axes: Mapping[str, tuple[int, ...]], calibration: Calibration
 ) -> dict[str, NDArray[np.float64]]:
-    """Per name of a tensor its mean (C,) over `axes`, all but that of the channels, and the calibration images."""
+    """Mean (C,) of each named tensor over the calibration images and `axes`, which are all axes but the channels'."""
     constants = [numpy_helper.from_array(np.array(own_axes, np.int64), f"{name}_axes") for name, own_axes in axes.items()]
     nodes = [helper.make_node("ReduceMean", [name, f"{name}_axes"], [f"{name}_mean"], keepdims=0) for name in axes]
     sums: list[NDArray[np.float64]] = [np.zeros(())] * len(axes)
@@ -102,7 +102,7 @@ def channel_means(
 
 
 def image_peaks(model: ModelProto, names: Sequence[str], calibration: Calibration) -> list[NDArray[np.float32]]:
-    """Per name of a tensor (N, ...), its largest absolute value (M,) for each calibration image."""
+    """Largest absolute value (M,) of each named tensor (N, ...) for each calibration image."""
     nodes = []
     for name in names:
         nodes.append(helper.make_node("Abs", [name], [f"{name}_abs"]))
@@ -135,7 +135,7 @@ def _measured(
     outputs: Sequence[str],
     calibration: Calibration,
 ) -> Iterator[tuple[int, list[NDArray[np.float32]]]]:
-    """Run a graph with `nodes` added; per batch of calibration images their number and the float32 `outputs`."""
+    """Run a graph with `nodes` added. For each batch of calibration images: its size and the float32 `outputs`."""
     try:
         import onnxruntime as ort
     except ImportError as error:

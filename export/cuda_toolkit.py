@@ -1,6 +1,7 @@
-"""What compiling for CUDA needs beside g++: headers and the driver's library, also where no CUDA toolkit is installed.
+"""What compiling for CUDA needs besides g++: headers and the driver's library, even without an installed CUDA toolkit.
 
-The wheels that torch brings hold the headers. The driver is there as libcuda.so.1, which a linker does not look for.
+The wheels that come with torch contain the headers. The driver is installed as libcuda.so.1, a name that linkers do not
+search for.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ _DRIVER = "libcuda.so"
 
 @contextmanager
 def cuda_toolkit() -> Iterator[None]:
-    """Let torch's compiler find a toolkit and the driver while the block runs. Needs torch with its device in use."""
+    """Let torch's compiler find a toolkit and the driver inside this block. torch must already have used its device."""
     from torch.utils import cpp_extension
 
     module: Any = cpp_extension
@@ -45,7 +46,7 @@ def cuda_toolkit() -> Iterator[None]:
 
 
 def _toolkit(installed: str | None) -> Path | None:
-    """The installed toolkit if it has the headers, else the folder of a wheel that has them."""
+    """The installed toolkit if it has the headers, else the folder of a wheel with the headers."""
     wheels = find_spec("nvidia")
     places = [] if wheels is None else [Path(place) for place in wheels.submodule_search_locations or ()]
     candidates = [folder for place in places for folder in sorted(place.iterdir(), reverse=True)]

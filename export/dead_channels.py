@@ -1,10 +1,9 @@
-"""Set the weights of dead channels to 0. Such channels are 0 for every image, so their weights in the next layer have no
-effect.
+"""Set the weights of dead channels to 0. A dead channel is 0 for every image, so its weights in the next layer do nothing.
 
-In models that start from ImageNet weights some channels have died: they have no weights left, and a bias at or below 0,
-which the ReLU turns into 0. The batch norm behind the next, depthwise convolution has then seen a variance of nearly 0,
-and folding it makes weights of over a thousand where the others have 1. NNCF gives no channel of a layer a step below a
-hundredth of the layer's largest. So these dead weights alone leave the living channels a few levels of 255.
+Some channels of models that start from ImageNet weights are dead: their weights are 0 and their bias is at most 0, and the
+ReLU turns that into 0. The batch norm after the next, depthwise convolution has then seen a variance of almost 0. Folding it
+gives weights above a thousand, while the other channels have weights near 1. NNCF allows no channel a step below a hundredth
+of the layer's largest step. So these useless weights would leave the living channels only a few of the 255 levels.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from skinaudit.export.equalise import multiply, pairs
 
 
 def without_dead_channels(model: ModelProto) -> tuple[ModelProto, int]:
-    """The same function, bit for bit, and how many channels are dead. The graph is not changed in place."""
+    """The same function, bit for bit, and the number of dead channels. The graph is not changed in place."""
     cleared = ModelProto()
     cleared.CopyFrom(model)
     weights = {tensor.name: tensor for tensor in cleared.graph.initializer}

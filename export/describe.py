@@ -1,4 +1,4 @@
-"""What an export says of an engine that it wrote: the manifest, and the metadata inside an ONNX file."""
+"""What an export records about an engine: the manifest, and the metadata inside an ONNX file."""
 
 from __future__ import annotations
 
@@ -35,9 +35,10 @@ def describe_engine(
     companions: tuple[FileRecord, ...] = (),
     inherited: Mapping[str, str] | None = None,
 ) -> EngineManifest:
-    """The manifest of the engine file at `path`, beside which it will lie.
+    """The manifest of the engine file at `path`. The manifest is written beside that file.
 
-    graph: the ONNX file that it was built from, or is. asked, found: precisions. inherited: the lineage of the graph.
+    graph: the ONNX file from which the engine was built, or the engine itself. asked, found: precisions. inherited: lineage
+    of the graph.
     """
     run, reference = build.manifest, digest_file(build.reference)
     lineage = {
@@ -77,7 +78,7 @@ def describe_engine(
 
 
 def metadata_of(run: RunManifest, precision: str) -> dict[str, str]:
-    """What an ONNX file of the run says of itself."""
+    """The metadata that an ONNX file of the run contains."""
     return {
         "skinaudit.version": skinaudit.__version__,
         "skinaudit.run": run.name,
@@ -88,5 +89,5 @@ def metadata_of(run: RunManifest, precision: str) -> dict[str, str]:
 
 
 def _relative(path: Path, folder: Path) -> str:
-    """With `..` where needed, so that a run and its engines can be moved together."""
+    """Relative path, with `..` if needed, so that a run and its engines can be moved together."""
     return Path(os.path.relpath(real(path), real(folder))).as_posix()

@@ -1,7 +1,7 @@
-"""Cross-layer equalisation: give the channels of an activation the same range before it is quantised as one tensor.
+"""Cross-layer equalisation: give all channels of an activation the same range before it is quantised as one tensor.
 
-Between two convolutions with a ReLU in between, channel c may be divided by s_c > 0 in the first and multiplied by s_c in
-the second without changing the function, because ReLU is positively homogeneous (Nagel et al. 2019,
+Take two convolutions with a ReLU in between. Channel c may be divided by s_c > 0 in the first and multiplied by s_c in the
+second: the function does not change, because ReLU is positively homogeneous (Nagel et al. 2019,
 https://arxiv.org/abs/1906.04721). The scales follow the activations, as in SmoothQuant (Xiao et al. 2023,
 https://arxiv.org/abs/2211.10438).
 """
@@ -18,7 +18,7 @@ from onnx import ModelProto, NodeProto, TensorProto, numpy_helper
 from skinaudit.export.calibration import Calibration, channel_peaks
 
 _SMALLEST, _LARGEST = 2.0**-8, 2.0**8
-"""Bounds of a scale: beyond them a bias would leave the 32 bits that it is quantised to."""
+"""Bounds of a scale. Beyond them a bias would not fit into the 32 bits to which it is quantised."""
 
 
 def equalise(model: ModelProto, calibration: Calibration) -> tuple[ModelProto, int]:
@@ -43,7 +43,7 @@ def equalise(model: ModelProto, calibration: Calibration) -> tuple[ModelProto, i
 
 
 def pairs(model: ModelProto, weights: set[str]) -> list[tuple[NodeProto, str, NodeProto]]:
-    """(convolution, output of the ReLU behind it, next convolution) where no other node reads the values between them.
+    """Pairs (convolution, output of the ReLU after it, next convolution) between which no other node reads a value.
 
     The first convolution has its own bias, and no other node shares the weights of either.
     """
@@ -79,7 +79,7 @@ def _scales(peak: NDArray[np.float32], weight: NDArray[np.float32]) -> NDArray[n
 
 
 def multiply(tensor: TensorProto, factors: NDArray[np.float32], *, axis: int) -> None:
-    """Multiply a constant in place with a factor for each index along `axis`."""
+    """Multiply a constant in place by one factor for each index along `axis`."""
     value = numpy_helper.to_array(tensor)
     shape = [1] * value.ndim
     shape[axis] = -1

@@ -1,4 +1,4 @@
-"""A run directory becomes engine files, each read back, compared with its source and described by a manifest."""
+"""Export a run directory to engine files. Each is read back, compared with its source and described by a manifest."""
 
 from __future__ import annotations
 
@@ -34,17 +34,15 @@ def export_run(
     progress: Report = lambda line: None,
     refused: Callable[[SkinauditError], None] | None = None,
 ) -> tuple[Exported, ...]:
-    """Write `run`/engines/<graph><suffix> with a manifest beside each file; `output` sets another file name for a single
-    engine.
+    """Write `run`/engines/<graph><suffix>, each with a manifest beside it. output: another file name, for a single engine.
 
-    formats: None for the default formats of each precision. `run`/engines/fp32.onnx is the reference of every engine. It
-    is kept if its digests lead to the run's weights; otherwise it is exported again. Other formats are built from the
-    ONNX file of their precision, which is also written. A file is written only after its precision was read back and its
-    parity was measured. Parity is measured on the engine or, if it cannot run here, on an emulation of its graph; the
-    manifest says which. Options are checked before anything is traced or built. refused: called with the error of an
-    engine that is not written, and the export continues; without it the first such error is raised. Raises
-    InvalidInputError for a damaged run, for a precision that is unknown or was not reached, and for options that no
-    format accepts; EngineError for parity.
+    formats: None for the default formats of each precision. `run`/engines/fp32.onnx is the reference of every engine. It is
+    kept if its digests lead to the run's weights; otherwise it is exported again. Other formats are built from the ONNX file
+    of their precision, which is also written. A file is written only after its precision was read back and its parity was
+    measured. Parity is measured on the engine or, if it cannot run here, on an emulation of its graph; the manifest says
+    which. Options are checked before anything is traced or built. refused: called with the error of an engine that is not
+    written, and the export continues; without it the first such error is raised. Raises InvalidInputError for a damaged run,
+    for a precision that is unknown or was not reached, and for options that no format accepts; EngineError for parity.
     """
     options = options or BuildOptions()
     planned = wanted(formats, precisions, output)
@@ -78,7 +76,7 @@ def export_run(
 def _written(
     build: RunBuild, graphs: dict[str, Exported], form: Format, precision: str, *, path: Path, output: Path | None
 ) -> Exported:
-    """One engine at `path`. graphs: those that were written so far, by name; the one that it is built from is added."""
+    """Write one engine at `path`. graphs: the graphs written so far, by name; the graph of this engine is added."""
     name = form.graphs[precision]
     if form.build is None:
         return _graph(build, graphs, name, output)
@@ -86,7 +84,7 @@ def _written(
 
 
 def _graph(build: RunBuild, graphs: dict[str, Exported], name: str, path: Path | None = None) -> Exported:
-    """The graph of that name, written unless it was; `path` in place of the usual one in the run."""
+    """The graph with this name, written if it was not yet. path: replaces its usual place in the run."""
     path = path or RunFolder(build.run).engines / f"{name}.onnx"
     if name not in graphs or real(path) != real(graphs[name].path):
         graphs[name] = write_graph(build, path, name=name, source=onnx_graph.load(graphs["fp32"].path))

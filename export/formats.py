@@ -1,4 +1,4 @@
-"""The engine formats that a run can be exported to. A new one is a file `to_<format>.py` and a row in `FORMATS`."""
+"""The engine formats to which a run can be exported. A new one is a file `to_<format>.py` and a row in `FORMATS`."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Format:
 
     @property
     def installed(self) -> bool:
-        """Whether its library is there."""
+        """Whether its library is installed."""
         return find_spec(self.library) is not None
 
 
@@ -59,11 +59,11 @@ FORMATS: Mapping[str, Format] = {
         ("provider",), check_aotinductor,
     ),
 }  # fmt: skip
-"""Formats by the name that the command line gives them."""
+"""Formats by their names on the command line."""
 
 
 def default_formats(precision: str) -> tuple[str, ...]:
-    """The formats that are written in this precision by default: ONNX and, if a TensorRT builder is installed, a plan.
+    """The formats written by default in this precision: ONNX and, if a TensorRT builder is installed, a plan.
 
     Raises InvalidInputError for a precision that none of them has.
     """
@@ -76,7 +76,7 @@ def default_formats(precision: str) -> tuple[str, ...]:
 
 
 def format_of(output: Path) -> str:
-    """The format that a file name asks for; of several with its suffix the first whose library is installed."""
+    """The format for a file name. If several formats share its suffix, the first one whose library is installed."""
     fitting = [name for name, form in FORMATS.items() if output.name.endswith(form.suffix)]
     fitting.sort(key=lambda name: (not FORMATS[name].installed, -len(FORMATS[name].suffix)))
     if not fitting:

@@ -1,6 +1,6 @@
-"""fp8 (E4M3) for ONNX graphs: scales from the calibration images and from the weights, Q/DQ around weighted layers.
+"""fp8 (E4M3) for ONNX graphs: scales from the calibration images and the weights, Q/DQ around weighted layers.
 
-Micikevicius et al. 2022, https://arxiv.org/abs/2209.05433: 4 bits of exponent, 3 of mantissa, no infinity, 448 at most.
+Micikevicius et al. 2022, https://arxiv.org/abs/2209.05433: 4 exponent bits, 3 mantissa bits, no infinity, largest value 448.
 """
 
 from __future__ import annotations
@@ -18,17 +18,18 @@ from skinaudit.export.calibration import Calibration, tensor_peaks
 LARGEST = 448.0
 KIND = TensorProto.FLOAT8E4M3FN
 _STEPS = 32
-"""Scales of a channel that are tried within a factor of 2; beyond it the numbers of E4M3 repeat."""
+"""Number of scales tried for a channel, within a factor of 2. Beyond that factor the numbers of E4M3 repeat."""
 _SILENT = 2.0**-20
-"""The scale of what is 0 on all calibration images, so that it is no division by 0."""
+"""Scale of a tensor that is 0 on all calibration images; it avoids a division by 0."""
 
 
 def to_e4m3(model: ModelProto, calibration: Calibration, *, where: str) -> tuple[ModelProto, dict[str, Any]]:
-    """A copy whose convolutions and linear layers take activations and weights of fp8, and what its manifest shall record.
+    """A copy whose convolutions and linear layers have fp8 activations and weights, and the settings for its manifest.
 
-    An activation's scale maps its largest absolute value on the calibration images to 448. Weights have a scale for each
-    output channel, the one that rounds them best (see `best_scales`). Biases, normalisation and logits stay in float. Values
-    beyond 448 saturate, as QuantizeLinear says. Raises InvalidInputError for a layer whose weights are no constant.
+    An activation's scale maps its largest absolute value on the calibration images to 448. Weights have one scale per output
+    channel, the one with the least rounding error (see `best_scales`). Biases, normalisation and logits stay in float.
+    Values beyond 448 saturate, as QuantizeLinear specifies. Raises InvalidInputError for a layer whose weights are not
+    constant.
     """
     quantised = ModelProto()
     quantised.CopyFrom(model)
@@ -78,7 +79,7 @@ def to_e4m3(model: ModelProto, calibration: Calibration, *, where: str) -> tuple
 
 
 def _rounding(name: str) -> list[NodeProto]:
-    """An activation to fp8 and back."""
+    """Round an activation to fp8 and back."""
     parameters = [f"{name}_fp8_scale", "fp8_zero"]
     down = helper.make_node("QuantizeLinear", [name, *parameters], [f"{name}_fp8"], name=f"{name}_to_fp8")
     up = helper.make_node(
@@ -88,7 +89,7 @@ def _rounding(name: str) -> list[NodeProto]:
 
 
 def _stored(tensor: TensorProto, *, axis: int) -> tuple[list[TensorProto], NodeProto]:
-    """Weights as fp8 constants with a scale for each index along `axis`, and the node that makes floats of them."""
+    """Weights as fp8 constants with one scale per index along `axis`, and the node that converts them to float."""
     value, name = numpy_helper.to_array(tensor), tensor.name
     scale = best_scales(value, axis=axis)
     shape = [-1 if side == axis else 1 for side in range(value.ndim)]
@@ -103,10 +104,10 @@ def _stored(tensor: TensorProto, *, axis: int) -> tuple[list[TensorProto], NodeP
 
 
 def best_scales(weights: NDArray[np.float32], *, axis: int) -> NDArray[np.float32]:
-    """The scale (C,) of each channel along `axis` with the least squared error, among those that put the channel's largest
-    value between 224 and 448.
+    """The scale (C,) of each channel along `axis` with the least squared rounding error.
 
-    Three bits of mantissa round a value by up to 1/16 of itself, and which values are lucky depends on the scale.
+    Only scales that put the channel's largest value between 224 and 448 are tried. Three mantissa bits round a value by up
+    to 1/16 of itself, and the scale decides which values are rounded little.
     """
     other_axes = tuple(side for side in range(weights.ndim) if side != axis)
     shape = [-1 if side == axis else 1 for side in range(weights.ndim)]
@@ -123,13 +124,13 @@ def best_scales(weights: NDArray[np.float32], *, axis: int) -> NDArray[np.float3
 
 
 def _rounded(value: NDArray[Any]) -> NDArray[Any]:
-    """The nearest numbers of E4M3; beyond 448 the largest."""
+    """The nearest numbers of E4M3; the largest one beyond 448."""
     rounded: NDArray[Any] = np.clip(value, -LARGEST, LARGEST).astype(helper.tensor_dtype_to_np_dtype(KIND))
     return rounded
 
 
 def _output_axis(node: NodeProto, weights: TensorProto) -> int:
-    """The axis of the weights along which the layer's outputs lie."""
+    """The axis of the weights that belongs to the layer's outputs."""
     attributes = {attribute.name: attribute.i for attribute in node.attribute}
     if node.op_type == "Conv" or (node.op_type == "Gemm" and attributes.get("transB")):
         return 0

@@ -26,7 +26,7 @@ from skinaudit.export.outliers import without_outliers
 
 _LOG = logging.getLogger(__name__)
 ENOUGH = 0.97
-"""Share of the calibration images on which an int8 model shall answer as its source does; below it a remedy is tried."""
+"""Share of calibration images on which an int8 model must agree with its source. Below it, remedies are tried."""
 
 _PERCENTILE = 99.995
 _METHODS = ("minmax", "minmax without outliers", f"percentile {_PERCENTILE}")
@@ -35,21 +35,21 @@ _METHODS = ("minmax", "minmax without outliers", f"percentile {_PERCENTILE}")
 def quantise(
     model: ModelProto, calibration: Calibration, *, symmetric: bool, where: str
 ) -> tuple[ModelProto, dict[str, Any]]:
-    """The graph in int8 and what its manifest shall record of it.
+    """The graph in int8, and the settings for its manifest.
 
-    Ranges are the smallest and largest values seen. A single image that wakes up channels which are silent otherwise then
-    stretches them hundredfold, and with them every step. Where the result agrees with the source on fewer than ENOUGH of the
-    calibration images, remedies are tried in turn, until one is good enough: biases are corrected; the images that reach
-    farthest are left out, also from equalisation; values beyond the 99.995th percentile are clipped; and these two with
-    corrected biases. The best on all calibration images is kept. Channels are not equalised where the weights are on the
-    int8 grid already. Raises MissingDependencyError without onnxruntime.
+    Ranges are the smallest and largest values seen. One unusual image can activate channels that are otherwise silent, and
+    stretch these ranges and every step a hundredfold. If the result agrees with the source on a smaller share of the
+    calibration images than ENOUGH, these remedies are tried in turn until one is good enough: correct biases; leave out the
+    images with the largest values, also for equalisation; clip values beyond the 99.995th percentile; the last two with
+    corrected biases. The graph that agrees on most calibration images is kept. Channels are not equalised if the weights are
+    already on the int8 grid. Raises MissingDependencyError without onnxruntime.
     """
     expected = predictions(model, calibration)
     agreement: dict[str, float] = {}
     best, settings = model, dict[str, Any]()
 
     def tried(graph: ModelProto, name: str, **more: Any) -> bool:
-        """Remember the graph if it is the best so far; whether it is good enough."""
+        """Keep the graph if it is the best so far; returns whether it is good enough."""
         nonlocal best, settings
         share = float((predictions(graph, calibration) == expected).mean())
         if share > max(agreement.values(), default=-1.0):
@@ -79,7 +79,7 @@ def quantise(
 
 
 def predictions(model: ModelProto, calibration: Calibration) -> NDArray[np.intp]:
-    """The class (M,) that a graph answers to each calibration image, in onnxruntime on the CPU."""
+    """The class (M,) that a graph predicts for each calibration image, in onnxruntime on the CPU."""
     try:
         import onnxruntime as ort
     except ImportError as error:
@@ -101,8 +101,8 @@ def _with_ranges(
     percentile = method.startswith("percentile")
     graph = ModelProto()
     graph.CopyFrom(prepared)
-    add_pre_process_metadata(graph)  # shapes are inferred and batch norm is folded already
-    # Its percentiles report their progress on stdout, where the paths of the engines go.
+    add_pre_process_metadata(graph)  # shapes are already inferred and batch norm is folded
+    # The percentile calibrator prints its progress to stdout, which is for the paths of the engines.
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
         path = Path(folder) / "int8.onnx"
         quantize_static(
@@ -119,7 +119,7 @@ def _with_ranges(
                 "OpTypesToExcludeOutputQuantization": _producers_of_outputs(source),
                 **(dict.fromkeys(("ActivationSymmetric", "WeightSymmetric"), True) if symmetric else {}),
                 "QuantizeBias": not symmetric,
-                # A batch at a time: percentiles otherwise keep every activation of every image in memory.
+                # One batch at a time: the percentile calibrator otherwise keeps every activation of every image in memory.
                 **({"CalibStridedMinMax": 1, "CalibPercentile": _PERCENTILE} if percentile else {}),
             },
         )
@@ -135,7 +135,7 @@ def _producers_of_outputs(model: ModelProto) -> list[str]:
 
 
 def _before_weighted(model: ModelProto) -> list[str]:
-    """Names of the nodes that no weighted layer feeds: the normalisation."""
+    """Names of the nodes that do not depend on a weighted layer: the normalisation."""
     after: set[str] = set()
     before = []
     for node in model.graph.node:

@@ -11,13 +11,14 @@ from skinaudit.engines.onnx_graph import WEIGHTED
 
 _LEVELS = 127
 _TOLERANCE = 1e-3
-"""Part of a step by which float32 may miss the grid."""
+"""Largest distance of float32 weights from the int8 grid, in steps."""
 
 
 def weights_on_grid(model: ModelProto) -> bool:
-    """Whether int8 holds the constant weights of all layers exactly, as after `skinaudit train --for-int8`.
+    """Whether int8 represents the constant weights of all layers exactly, as after `skinaudit train --for-int8`.
 
-    Every weight is then a multiple of the largest in its output channel / 127. Equalised channels would leave the grid.
+    Every weight is then a multiple of 1/127 of the largest weight of its output channel. Equalised channels are not on the
+    grid.
     """
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
     layers = [node for node in model.graph.node if node.op_type in WEIGHTED and node.input[1] in constants]
@@ -34,9 +35,9 @@ def weights_on_grid(model: ModelProto) -> bool:
 
 
 def share_ranges_of_relus(model: ModelProto) -> None:
-    """Give what only a ReLU reads the range of what it writes, in place; for symmetric ranges.
+    """Give the input of a ReLU the range of its output if only the ReLU reads it. In place; for symmetric ranges.
 
-    Its negative values become 0 whatever they are, so no code is spent on how far they reach.
+    Negative values all become 0 behind the ReLU, so no codes are needed for them.
     """
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
     producers = {name: node for node in model.graph.node for name in node.output}

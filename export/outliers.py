@@ -1,6 +1,6 @@
 """Find outliers among the calibration images. One of them can stretch the range of a layer a thousandfold.
 
-Then a usual image has only a few levels of 255, and equalisation, which depends on the ranges, scales the wrong
+A usual image then uses only a few of the 255 levels, and equalisation, which depends on the ranges, scales the wrong
 channels.
 """
 
@@ -17,17 +17,17 @@ from onnx import ModelProto, TensorProto
 from skinaudit.export.calibration import Calibration, image_peaks
 
 SHARE = 0.01
-"""Part of the calibration images that is left out."""
+"""Share of the calibration images that is left out."""
 
 
 _ACTIVATIONS = frozenset({"Relu", "Clip"})
 
 
 def without_outliers(model: ModelProto, calibration: Calibration) -> Calibration:
-    """The calibration images without the SHARE of them, at least one, that reach farthest beyond the usual.
+    """The calibration images without the SHARE of images, at least one, whose values are the largest outliers.
 
-    How far an image reaches is the largest ratio, over all tensors of the graph that get a range, of its largest absolute
-    value to that of the median image. A single image stays.
+    For each image and each tensor that gets a range, take the largest absolute value relative to that of the median image.
+    The largest of these ratios over all tensors ranks the image. If there is only one image, it is kept.
     """
     peaks = image_peaks(model, _with_range(model), calibration)
     reach = np.max([peak / max(float(np.median(peak)), 1e-30) for peak in peaks], axis=0)
@@ -37,7 +37,7 @@ def without_outliers(model: ModelProto, calibration: Calibration) -> Calibration
 
 
 def _with_range(model: ModelProto) -> list[str]:
-    """The float tensors of one row an image, but for what only an activation reads: that takes its range from its result."""
+    """Float tensors with one row per image, without inputs of activations: these use the range of the output."""
     graph = onnx.shape_inference.infer_shapes(model).graph
     (batch,) = (value.type.tensor_type.shape.dim[0].dim_param for value in graph.input)
     readers = Counter(name for node in graph.node for name in node.input)

@@ -1,4 +1,4 @@
-"""Compares an engine with the model that it was made from, on the stored clean set, in the runtime that ships."""
+"""Compares an engine with its source model on the stored clean set, in the runtime that is shipped."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Parity:
 def measure_parity(engine: Engine, clean: AdversarialSet, *, precision: Precision) -> Parity:
     """Run `engine` over the clean set and compare with its stored source logits.
 
-    Raises EngineError where the engine fails or has another size or other classes than the set.
+    Raises EngineError if the engine fails, or has another image size or other classes than the set.
     """
     contract, description = clean.info.contract, engine.description
     if (description.size, description.classes) != (contract.size, len(contract.classes)):

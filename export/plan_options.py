@@ -1,4 +1,4 @@
-"""The options of a TensorRT builder, one name each on the command line, and how each library gets them."""
+"""The options of a TensorRT builder: one name each on the command line, passed to each library in its own way."""
 
 from __future__ import annotations
 
@@ -10,26 +10,28 @@ from skinaudit.export.build import BuildOptions
 
 _MIB = 1 << 20
 _NO_TARGETS = ("NONE", "CURRENT")
-"""Members of ComputeCapability that name none."""
+"""Members of ComputeCapability that are not a capability."""
 
 
 def check_batches(options: BuildOptions, *, where: str) -> None:
-    """Raise InvalidInputError for batches that are no profile."""
+    """Raise InvalidInputError for batches that are not a valid profile."""
     low, usual, high = options.batches
     if not 1 <= low <= usual <= high:
         raise InvalidInputError(f"{where}: batches {low} {usual} {high}: give smallest, usual and largest in this order")
 
 
 def check_options(trt: Any, options: BuildOptions, *, where: str) -> None:
-    """Raise InvalidInputError, before anything is built, for an option that the library does not have, named as typed."""
+    """Raise InvalidInputError, before anything is built, for an option that the library lacks; it is named as typed."""
     _flags(trt, options, where=where)
     _hardware_level(trt, options, where=where)
     _targets(trt, options, where=where)
 
 
 def add_profile(builder: Any, config: Any, network: Any, options: BuildOptions, *, where: str) -> None:
-    """One optimisation profile for the batches of the options; raises InvalidInputError where only the batch may be dynamic
-    and more is."""
+    """Add one optimisation profile for the batches of the options.
+
+    Raises InvalidInputError if the graph has a dynamic side besides the batch.
+    """
     profile = builder.create_optimization_profile()
     for index in range(network.num_inputs):
         port = network.get_input(index)
@@ -41,12 +43,12 @@ def add_profile(builder: Any, config: Any, network: Any, options: BuildOptions, 
 
 
 def apply_options(trt: Any, config: Any, options: BuildOptions, *, where: str) -> list[str]:
-    """Set what was asked for, and TF32 off; returns it as it was typed.
+    """Set the requested options, and turn TF32 off; returns the options as they were typed.
 
     Raises InvalidInputError as check_options does.
     """
     config.clear_flag(trt.BuilderFlag.TF32)
-    config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED  # so that the plan can tell its layers' types
+    config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED  # so that the plan can report its layers' types
     typed = []
     for option, flag in _flags(trt, options, where=where).items():
         config.set_flag(flag)
@@ -69,7 +71,7 @@ def apply_options(trt: Any, config: Any, options: BuildOptions, *, where: str) -
 
 
 def _flags(trt: Any, options: BuildOptions, *, where: str) -> dict[str, Any]:
-    """The builder's flags that were asked for, by what was typed."""
+    """The requested builder flags, by what the user typed."""
     flags = (
         (options.version_compatible, "--version-compatible", "VERSION_COMPATIBLE"),
         (options.refit, "--refit", "REFIT"),
@@ -94,7 +96,7 @@ def _member(trt: Any, table: str, name: str, option: str, *, where: str) -> Any:
 
 
 def _targets(trt: Any, options: BuildOptions, *, where: str) -> dict[str, Any]:
-    """The library's compute capabilities by name, asked for as `sm86`, `SM86` or `8.6`."""
+    """The library's compute capabilities by name; the user may write `sm86`, `SM86` or `8.6`."""
     if not options.targets:
         return {}
     members = getattr(getattr(trt, "ComputeCapability", None), "__members__", {})

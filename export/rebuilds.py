@@ -54,7 +54,7 @@ def compare_builds(builds: Sequence[tuple[bytes, Engine | None]], clean: Adversa
 def built_again(
     build: RunBuild, label: str, first_build: tuple[bytes, Engine | None], rebuild: Callable[[], tuple[bytes, Engine | None]]
 ) -> dict[str, Any]:
-    """What the manifest says of further builds of the same engine; empty where none was asked for."""
+    """The manifest's entry about further builds of the same engine; empty if none was requested."""
     if build.options.rebuilds < 2:
         return {}
     builds = [first_build]

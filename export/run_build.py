@@ -1,4 +1,4 @@
-"""What the builds of all engines of one run share, and what each leaves."""
+"""What the builds of all engines of one run share, and the record that each build returns."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from skinaudit.export.build import BuildOptions
 from skinaudit.export.calibration import Calibration, read_calibration
 
 _PATIENCE = 60.0
-"""Seconds to wait for another export that puts an engine in the same place."""
+"""Seconds to wait for another export that is writing an engine to the same place."""
 
 Report = Callable[[str], None]
 """Called with one line before each step."""
@@ -23,7 +23,7 @@ Report = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Exported:
-    """An engine file and its manifest. size: bytes. seconds: what it took. reused: it was there already and is unchanged."""
+    """An engine file and its manifest. size: bytes. seconds: build time. reused: the existing file was kept unchanged."""
 
     path: Path
     manifest: EngineManifest
@@ -45,7 +45,7 @@ class RunBuild:
 
     @property
     def reference(self) -> Path:
-        """The fp32 graph that every engine is compared with."""
+        """Path of the fp32 graph with which every engine is compared."""
         return RunFolder(self.run).reference
 
     def calibration(self) -> Calibration:
@@ -54,6 +54,6 @@ class RunBuild:
 
 
 def placing(path: Path) -> AbstractContextManager[None]:
-    """Hold the place of an engine while its file and its manifest are exchanged: those of two exports never mix."""
+    """Lock the place of an engine while its file and its manifest are replaced, so two exports never mix."""
     path.parent.mkdir(parents=True, exist_ok=True)
     return one_writer(path.with_name(f".{path.name}.lock"), place=str(path), wait=_PATIENCE)

@@ -1,5 +1,7 @@
-"""The file of kernel timings that a TensorRT builder reads and updates. It never overwrites a different file, and is
-written atomically."""
+"""The file of kernel timings that a TensorRT builder reads and updates.
+
+It is written atomically, and never replaces a file of another kind.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,7 @@ RTX = "tensorrt_rtx"
 
 
 def check_timing_cache(path: Path | None, *, library: str, where: str) -> None:
-    """Raise InvalidInputError, before anything is built, where the file could not be written or would not be used."""
+    """Raise InvalidInputError, before anything is built, if the file could not be written or would not be used."""
     if path is None:
         return
     if library == RTX:
@@ -26,10 +28,10 @@ def check_timing_cache(path: Path | None, *, library: str, where: str) -> None:
 
 
 def use_timing_cache(config: Any, path: Path | None) -> None:
-    """Give the builder's configuration the timings of the file, or none where there is no file yet.
+    """Give the builder's configuration the timings of the file; no timings if the file does not exist yet.
 
-    Raises InvalidInputError for a file that is something else: the library takes it for an empty cache and warns at most,
-    and the file would then be replaced.
+    Raises InvalidInputError for a file of another kind. The library would treat it as an empty cache, with a warning at
+    most, and it would then be overwritten.
     """
     if path is None:
         return
@@ -43,7 +45,7 @@ def use_timing_cache(config: Any, path: Path | None) -> None:
 
 
 def keep_timing_cache(config: Any, path: Path | None) -> None:
-    """Write the timings after a build, those read among them."""
+    """Write the timings after a build, including those that were read."""
     if path is not None:
         write_bytes(path, _bytes(config.get_timing_cache()))
 

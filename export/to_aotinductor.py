@@ -23,7 +23,7 @@ _DTYPES = {"fp16": "float16", "bf16": "bfloat16"}
 
 
 def check_aotinductor(options: BuildOptions, *, where: str) -> None:
-    """Raise NoDeviceError where a package shall run on a GPU and torch finds none; without torch the build says so."""
+    """Raise NoDeviceError if a package for a GPU is requested and torch finds no GPU. Without torch the build reports it."""
     if options.provider != "cuda" or find_spec("torch") is None:
         return
     import torch
@@ -36,11 +36,11 @@ def check_aotinductor(options: BuildOptions, *, where: str) -> None:
 
 
 def build_aotinductor(request: Request) -> Built:
-    """Trace the source model, batch norm folded, and compile it for the device of the options; fp32 without TF32.
+    """Trace the source model with folded batch norm and compile it for the device of the options; fp32 without TF32.
 
-    fp16 and bf16 begin behind the normalisation and end before the logits, as in ONNX. The graph is not used, but its
-    weights were checked for fp16's range when it was made. Raises NoDeviceError where it shall run on a GPU and torch finds
-    none, InvalidInputError where torch cannot compile it, MissingDependencyError without torch.
+    fp16 and bf16 start after the normalisation and end before the logits, as in ONNX. The ONNX graph is not used here, but
+    its weights were checked for fp16's range when it was made. Raises NoDeviceError if the package is for a GPU and torch
+    finds none, InvalidInputError if torch cannot compile it, MissingDependencyError without torch.
     """
     torch, model = source_model(request)
     from skinaudit.trainer.models import folded
@@ -53,12 +53,12 @@ def build_aotinductor(request: Request) -> Built:
         contents = _contents(program, device=device, processor=processor)
         configs = {
             "aot_inductor.metadata": {METADATA: json.dumps(asdict(contents))},
-            "cpp.dynamic_threads": True,  # as many as torch has when it runs, not when it was compiled
+            "cpp.dynamic_threads": True,  # use as many threads as torch has when it runs, not when it was compiled
         }
         try:
             with torch.no_grad(), true_fp32(), cuda_toolkit() if device == "cuda" else nullcontext():
                 torch._inductor.aoti_compile_and_package(program, package_path=str(request.target), inductor_configs=configs)
-        except Exception as error:  # a missing compiler, an operator without a kernel and much else
+        except Exception as error:  # a missing compiler, an operator without a kernel and many other causes
             raise InvalidInputError(
                 f"{request.where}: torch {torch.__version__} cannot compile it ({one_line(error)}); compiling needs a C++ "
                 "compiler such as g++"
@@ -67,14 +67,14 @@ def build_aotinductor(request: Request) -> Built:
 
 
 def _typed(torch: Any, model: Any, precision: str) -> Any:
-    """The model, which normalises first, with the layers behind that in another precision; logits stay float32."""
+    """The model with the layers after its normalisation in another precision; logits stay float32."""
     if precision == "fp32":
         return model
     normalise, network = model
     dtype = _DTYPES[precision]
 
     class Cast(torch.nn.Module):  # type: ignore[misc]
-        """A value in another type."""
+        """Casts a value to another type."""
 
         def __init__(self, name: str) -> None:
             super().__init__()

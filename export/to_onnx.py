@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 OPSET = 20
-"""The newest that onnxruntime 1.20, TensorRT 10 and OpenVINO 2025 all read."""
+"""The newest opset that onnxruntime 1.20, TensorRT 10 and OpenVINO 2025 can all read."""
 
 _PROTOBUF_LIMIT = 2**31 - 1
 
@@ -24,8 +24,8 @@ _PROTOBUF_LIMIT = 2**31 - 1
 def to_onnx(model: nn.Module, *, size: int, input_name: str = "image", output_name: str = "logits") -> ModelProto:
     """Export `model` in eval mode: float32 (batch, 3, size, size) in [0, 1] -> float32 (batch, classes).
 
-    The same weights give the same bytes, whatever the machine or folder. The model is left as it was. Raises
-    MissingDependencyError without torch or onnxscript, InvalidInputError for a graph that a single file cannot hold.
+    The same weights give the same bytes on every machine and in every folder. The model itself is not changed. Raises
+    MissingDependencyError without torch or onnxscript, InvalidInputError for a graph that is too large for a single file.
     """
     try:
         import onnxscript  # noqa: F401 (torch names it only deep inside its own traceback)
@@ -34,12 +34,12 @@ def to_onnx(model: nn.Module, *, size: int, input_name: str = "image", output_na
         raise not_imported(error, error.name or "torch", "train", "export to ONNX") from error
     was_training = model.training
     learned = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    model.eval().requires_grad_(False)  # without gradients torch traces in two thirds of the time
+    model.eval().requires_grad_(False)  # without gradients, tracing takes two thirds of the time
     try:
         with torch.no_grad():
             program = torch.onnx.export(
                 model,
-                (torch.zeros(2, 3, size, size),),  # a batch of 1 would be taken for a constant
+                (torch.zeros(2, 3, size, size),),  # a batch of 1 would be treated as a constant
                 dynamo=True,
                 opset_version=OPSET,
                 input_names=[input_name],
@@ -51,7 +51,7 @@ def to_onnx(model: nn.Module, *, size: int, input_name: str = "image", output_na
         model.train(was_training)
         for parameter in learned:
             parameter.requires_grad_(True)
-    assert program is not None  # torch returns None only for the exporter that dynamo replaced
+    assert program is not None  # torch returns None only for its older exporter
     exported: ModelProto = program.model_proto
     if exported.ByteSize() > _PROTOBUF_LIMIT:
         raise InvalidInputError(f"{type(model).__name__}: larger than the 2 GB of one ONNX file; train a narrower model")
@@ -59,7 +59,7 @@ def to_onnx(model: nn.Module, *, size: int, input_name: str = "image", output_na
 
 
 def clean(model: ModelProto) -> ModelProto:
-    """Strip in place whatever is not the computation (stack traces, file paths, notes) and number the nodes; returns it."""
+    """Remove everything but the computation (stack traces, file paths, notes) in place and number the nodes; returns it."""
     model.ClearField("metadata_props")
     model.doc_string = ""
     graph = model.graph
@@ -73,7 +73,7 @@ def clean(model: ModelProto) -> ModelProto:
 
 
 def serialise(model: ModelProto, *, metadata: Mapping[str, str]) -> bytes:
-    """The bytes of an ONNX file with `metadata` alone as its metadata, fully checked; equal arguments give equal bytes."""
+    """Bytes of an ONNX file with only `metadata` as metadata, fully checked; equal arguments give equal bytes."""
     model.ClearField("metadata_props")
     onnx.helper.set_model_props(model, dict(sorted(metadata.items())))
     onnx.checker.check_model(model, full_check=True)

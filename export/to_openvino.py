@@ -1,4 +1,4 @@
-"""OpenVINO's own files (.xml with .bin): fp32, weights in fp16, and int8 through NNCF."""
+"""OpenVINO's own files (.xml with .bin): fp32, weights in fp16, and int8 made by NNCF."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from skinaudit.export.build import Built, Request
 from skinaudit.export.dead_channels import without_dead_channels
 
 ENOUGH = 0.975
-"""Share of the calibration images on which the int8 file shall answer as its source does, or layers stay in float."""
+"""Share of calibration images on which the int8 file must agree with its source. Below it, layers stay in float."""
 
 _STEP = 2
 _RANKED_ON = 128
 
 
 def build_openvino(request: Request) -> Built:
-    """Convert the fp32 graph; fp16 stores the weights in fp16, int8 is quantised by NNCF on the calibration images.
+    """Convert the fp32 graph. fp16 stores the weights in fp16; int8 is quantised by NNCF on the calibration images.
 
     An fp16 file only stores its weights in fp16; the runtime chooses the precision of the arithmetic. Raises
-    MissingDependencyError without openvino or, for int8, nncf.
-    Source: https://docs.openvino.ai/2025/openvino-workflow/model-optimization.html
+    MissingDependencyError without openvino or, for int8, nncf. Source:
+    https://docs.openvino.ai/2025/openvino-workflow/model-optimization.html
     """
     try:
         import openvino as ov
@@ -46,7 +46,7 @@ def build_openvino(request: Request) -> Built:
         settings |= quantised.settings
     else:
         model = _converted(request.graph)
-    model.set_rt_info(request.precision, ["framework", "skinaudit.precision"])  # the graph's own metadata says fp32
+    model.set_rt_info(request.precision, ["framework", "skinaudit.precision"])  # the metadata of the graph itself says fp32
     _number_nodes(model, {node.name for node in request.graph.graph.node})
     ov.save_model(model, request.target, compress_to_fp16=request.precision == "fp16")
     written = read_model(request.target)
@@ -65,12 +65,14 @@ def _converted(graph: ModelProto) -> Any:
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder) / "graph.onnx"
         source.write_bytes(graph.SerializeToString())
-        return ov.convert_model(source)  # folds constants, without which depthwise weights are not seen as such
+        return ov.convert_model(source)  # folds constants; otherwise depthwise weights are not recognised
 
 
 def _number_nodes(model: Any, graph_names: set[str]) -> None:
-    """Name by their position the nodes that the graph does not name. OpenVINO would number them through the whole process,
-    so the second file that a process builds would differ from the first."""
+    """Name the nodes that the graph does not name, by their position.
+
+    OpenVINO numbers them across the whole process, so a second file built in a process would differ from the first.
+    """
     for place, node in enumerate(model.get_ordered_ops()):
         name = node.get_friendly_name()
         if name not in graph_names and re.fullmatch(r"[A-Za-z]+_\d+", name):
@@ -79,7 +81,7 @@ def _number_nodes(model: Any, graph_names: set[str]) -> None:
 
 @dataclass(frozen=True, eq=False)
 class _Quantised:
-    """kept: names of the layers that stayed in float."""
+    """The quantised model. kept: names of the layers that stayed in float."""
 
     model: Any
     kept: Sequence[str]
@@ -87,10 +89,10 @@ class _Quantised:
 
 
 def _quantised(request: Request) -> _Quantised:
-    """All layers in int8, or as many, more than half, as still agree with the source on ENOUGH of the calibration images.
+    """All layers in int8, or as many as possible (more than half) that agree with the source on ENOUGH of the images.
 
-    The layers whose quantisation alone disturbs the answers most stay in float. NNCF's own search for them
-    (`quantize_with_accuracy_control`) ranks the layers too roughly here: it kept 23 of 28 in float where 6 are enough.
+    The layers whose quantisation alone changes the answers most stay in float. NNCF's own search for them
+    (`quantize_with_accuracy_control`) ranks the layers too coarsely here: it kept 23 of 28 in float where 6 are enough.
     """
     try:
         import logging
@@ -108,7 +110,8 @@ def _quantised(request: Request) -> _Quantised:
     def quantise(floats: Sequence[str], subset: NDArray[np.uint8], **settings: Any) -> Any:
         batches = [subset[at : at + 1].astype(np.float32) / np.float32(255) for at in range(len(subset))]
         scope = nncf.IgnoredScope(names=list(floats))
-        with contextlib.redirect_stdout(io.StringIO()):  # its progress goes where the paths of the engines go
+        # its progress would go to stdout, which is for the paths of the engines
+        with contextlib.redirect_stdout(io.StringIO()):
             return nncf.quantize(
                 _converted(graph), nncf.Dataset(batches), subset_size=len(batches), ignored_scope=scope, **settings
             )

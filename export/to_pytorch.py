@@ -1,4 +1,4 @@
-"""The run itself as an exported program (.pt2): the control engine where torch is at hand, without the trainer's code."""
+"""The run itself as an exported program (.pt2): an engine for comparison that needs torch, but not the trainer's code."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from skinaudit.export.build import Built, Request
 
 
 def build_pytorch(request: Request) -> Built:
-    """Trace the source model in evaluation mode with a dynamic batch; nothing is folded or cast. The graph is not used.
+    """Trace the source model in evaluation mode with a dynamic batch. Nothing is folded or cast; the graph is not used.
 
     Raises MissingDependencyError without torch.
     """
@@ -22,7 +22,7 @@ def build_pytorch(request: Request) -> Built:
 
 
 def source_model(request: Request) -> tuple[Any, Any]:
-    """torch and what is exported of the run's model, in evaluation mode; raises MissingDependencyError without torch."""
+    """torch and the run's model as it is exported, in evaluation mode; raises MissingDependencyError without torch."""
     try:
         import torch
 
@@ -36,12 +36,12 @@ def source_model(request: Request) -> tuple[Any, Any]:
 def trace(torch: Any, model: Any, request: Request, *, device: str = "cpu") -> Any:
     """The model as an exported program with a dynamic batch, on a device.
 
-    Traced on the CPU and then moved: kernels of a GPU bound the size of a batch, 2 to 65,535 in torch 2.11.
-    Source: https://docs.pytorch.org/docs/stable/export.html
+    It is traced on the CPU and then moved, because GPU kernels limit the batch size: 2 to 65,535 in torch 2.11. Source:
+    https://docs.pytorch.org/docs/stable/export.html
     """
 
     class Named(torch.nn.Module):  # type: ignore[misc]
-        """The model with its input by the name that all engines have."""
+        """The model with the input name that all engines have."""
 
         def __init__(self) -> None:
             super().__init__()
@@ -54,7 +54,7 @@ def trace(torch: Any, model: Any, request: Request, *, device: str = "cpu") -> A
     with torch.no_grad():
         program = torch.export.export(
             Named().eval().requires_grad_(False).to("cpu"),
-            (torch.zeros(2, 3, size, size),),  # a batch of 1 would be taken for a constant
+            (torch.zeros(2, 3, size, size),),  # a batch of 1 would be treated as a constant
             dynamic_shapes={INPUT: {0: torch.export.Dim("batch", min=1)}},
         )
     if device == "cpu":

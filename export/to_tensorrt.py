@@ -1,4 +1,4 @@
-"""Plans for TensorRT 10, TensorRT 11 and TensorRT-RTX: one builder, strongly typed, the types taken from the ONNX graph."""
+"""Plans for TensorRT 10, TensorRT 11 and TensorRT-RTX: one builder, strongly typed, with the types of the ONNX graph."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ _SIGNED = (TensorProto.INT8, TensorProto.FLOAT8E4M3FN)
 def build_plan(request: Request, *, library: str) -> Built:
     """Build a plan with `library`, `tensorrt` or `tensorrt_rtx`.
 
-    TF32 is off, so that fp32 means fp32. `found` is counted in the strongly typed network, in which the builder may choose
-    kernels and not types. Raises InvalidInputError before the build, naming the ONNX nodes, for what the library would
-    refuse or silently read as something else; MissingDependencyError without it.
+    TF32 is off, so fp32 really means fp32. `found` is counted in the strongly typed network, in which the builder can choose
+    kernels but not types. Before the build, raises InvalidInputError, which names the ONNX nodes, for parts that the library
+    would refuse or silently misread; MissingDependencyError without the library.
     """
     options = request.options
     _check_quantisers(request.graph, where=request.where)
@@ -37,10 +37,10 @@ def build_plan(request: Request, *, library: str) -> Built:
     trt = _imported(library, where=request.where)
     log = ErrorLog(trt)
     builder = trt.Builder(log.logger)
-    # From 11 on all networks are strongly typed and the flag is gone.
+    # From TensorRT 11 on all networks are strongly typed and the flag does not exist.
     typed = getattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)
     kind = 0 if typed is None else 1 << int(typed)
-    trial = builder.create_network(kind)  # held by name: a parser whose network is gone ends the process
+    trial = builder.create_network(kind)  # kept in a variable: if the network is freed before its parser, the process ends
     _check_support(trt.OnnxParser(trial, log.logger), request)
     network = builder.create_network(kind)
     parser = trt.OnnxParser(network, log.logger)
@@ -69,7 +69,10 @@ def build_plan(request: Request, *, library: str) -> Built:
 
 
 def check_plan(options: BuildOptions, *, where: str, library: str) -> None:
-    """Raise InvalidInputError for options that `library` cannot meet; MissingDependencyError without it. Builds nothing."""
+    """Raise InvalidInputError for options that `library` does not support, MissingDependencyError without it.
+
+    Builds nothing.
+    """
     check_batches(options, where=where)
     check_timing_cache(options.timing_cache, library=library, where=where)
     check_options(_imported(library, where=where), options, where=where)
@@ -89,9 +92,9 @@ check_tensorrt_rtx: Check = partial(check_plan, library="tensorrt_rtx")
 
 
 def _check_support(parser: Any, request: Request) -> None:
-    """Refuse nodes that the library's parser does not support, and name all of them; parsing itself stops at the first.
+    """Refuse nodes that the library's parser does not support and name them all. Parsing itself stops at the first one.
 
-    Where the parser has no such query, or rejects the model but names no node, the parsing decides.
+    If the parser cannot be asked, or rejects the model without naming a node, parsing decides.
     """
     ask = getattr(parser, "supports_model_v2", None)
     if ask is None or ask(request.graph.SerializeToString()):
@@ -120,7 +123,7 @@ def _parse(parser: Any, request: Request, log: ErrorLog) -> None:
 
 
 def _check_quantisers(graph: ModelProto, *, where: str) -> None:
-    """Refuse quantisation that TensorRT would refuse late or, worse, read as signed and symmetric although it is not."""
+    """Refuse quantisation that TensorRT would refuse late, or would wrongly read as signed and symmetric."""
     constants = {tensor.name: tensor for tensor in graph.graph.initializer}
     for node in graph.graph.node:
         if node.op_type not in _QUANTISERS:
@@ -148,7 +151,7 @@ def _quantised_kind(node: NodeProto, constants: dict[str, TensorProto]) -> int:
 
 
 def _layer_counts(trt: Any, network: Any) -> dict[str, int]:
-    """Counts of convolutions and of products with a constant by the type that they compute in."""
+    """Count convolutions, and products with a constant, by the type in which they compute."""
     producer = {}
     layers = [network.get_layer(index) for index in range(network.num_layers)]
     for layer in layers:

@@ -1,4 +1,4 @@
-"""Writes engines of other formats than ONNX: built from a graph, opened, compared, and only then put in their place."""
+"""Writes engines in formats other than ONNX: built from a graph, opened, compared, and only then put in place."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ EMULATED = "the emulation of its ONNX graph, not the engine"
 
 @dataclass(frozen=True)
 class _Order:
-    """An engine to write: where it will lie, its format and precision, and the graph that it is built from."""
+    """An engine to write: its path, format and precision, and the graph from which it is built."""
 
     build: RunBuild
     path: Path
@@ -52,9 +52,9 @@ class _Order:
 
 
 def write_engine(build: RunBuild, path: Path, *, form: Format, precision: str, graph: Exported) -> Exported:
-    """Write an engine of another format; it is built in a scratch folder.
+    """Write an engine in another format. It is built in a scratch folder.
 
-    Raises InvalidInputError where another precision was built than asked for, EngineError where its answers are others.
+    Raises InvalidInputError if the built precision is not the requested one, EngineError if its answers differ.
     """
     started = time.perf_counter()
     order = _Order(build, path, form, precision, graph)
@@ -87,7 +87,7 @@ def write_engine(build: RunBuild, path: Path, *, form: Format, precision: str, g
 
 
 def _measured(order: _Order, engine: Engine, hindrance: str | None) -> dict[str, Any]:
-    """The parity of the engine, or of the emulation that stands for it, with the source model; checked."""
+    """Parity with the source model of the engine, or of the emulation that replaces it; checked."""
     build, path = order.build, str(order.path)
     if hindrance:
         build.progress(f"{order.label}: not run here, its graph is emulated instead: {hindrance}")
@@ -102,10 +102,10 @@ def _placed(
     order: _Order, built: Built, files: Sequence[Path], engine: Engine, parity: dict[str, Any],
     calibration: Calibration | None,
 ) -> EngineManifest:  # fmt: skip
-    """Put the files where they belong, with the manifest, which is returned."""
+    """Put the files and the manifest in place; returns the manifest."""
     path, graph = order.path, order.graph
     with placing(path):
-        for file in reversed(files):  # the engine file last: while it is the old one, its manifest still holds
+        for file in reversed(files):  # the engine file last: until it is replaced, the old manifest is still right
             write_bytes(path.with_name(file.name), file.read_bytes())
         companions = tuple(record(path.with_name(file.name), relative_to=path.parent) for file in files[1:])
         manifest = describe_engine(
@@ -123,9 +123,9 @@ def _bytes_of(files: Sequence[Path]) -> bytes:
 
 
 def _to_compare(order: _Order, target: Path, built: Built) -> tuple[Engine, str | None]:
-    """The built engine and None, or the emulation of its graph and why the engine does not run here.
+    """The built engine and None; or the emulation of its graph, and why the engine does not run here.
 
-    The reason is empty where there is no device: nothing is to be done about that.
+    The reason is empty if there is no device, because the user can do nothing about it.
     """
     hindrance = built.incomplete
     if hindrance is None:
@@ -149,7 +149,7 @@ def _measured_on(hindrance: str | None) -> str:
 
 
 def _open_built(order: _Order, path: Path) -> Engine:
-    """Open what was just built here, so that code in it is our own."""
+    """Open a file that this process has just built, so any code in it is our own."""
     own, threads = order.build.manifest.contract, order.build.threads
     return open_engine(path, runtime=order.form.runtime, own=own, threads=threads, allow_code=True)
 

@@ -30,7 +30,7 @@ from skinaudit.export.to_onnx import OPSET, clean, serialise, to_onnx
 
 
 def write_reference(build: RunBuild) -> Exported:
-    """The run's fp32 graph: kept where its digests lead to the run's weights, traced and written again if not."""
+    """Keep the run's fp32 graph if its digests lead to the run's weights; otherwise trace and write it again."""
     started = time.perf_counter()
     path = build.reference
     reusable = _reusable(path, build.manifest)
@@ -38,10 +38,10 @@ def write_reference(build: RunBuild) -> Exported:
         return Exported(path, reusable, path.stat().st_size, time.perf_counter() - started, reused=True)
     build.progress("fp32: tracing the model")
     try:
-        from skinaudit.trainer.checkpoint import load_run_model  # brings torch, which a kept reference does without
+        from skinaudit.trainer.checkpoint import load_run_model  # imports torch, which is not needed for a kept reference
         from skinaudit.trainer.models import exported_part
 
-        model = load_run_model(build.run)  # may bring what its architecture needs
+        model = load_run_model(build.run)  # may import what its architecture needs
     except ImportError as error:
         raise not_imported(error, error.name or "torch", "train", f"{build.run}: export") from error
 
@@ -50,7 +50,7 @@ def write_reference(build: RunBuild) -> Exported:
 
 
 def _reusable(path: Path, run: RunManifest) -> EngineManifest | None:
-    """The reference's manifest where file and lineage are those of the run; a damaged or foreign one is built anew."""
+    """The reference's manifest if file and lineage are those of the run; None for a damaged or foreign one."""
     if not (path.is_file() and manifest_path(path).is_file()):
         return None
     try:
@@ -62,7 +62,7 @@ def _reusable(path: Path, run: RunManifest) -> EngineManifest | None:
 
 
 def write_graph(build: RunBuild, path: Path, *, name: str, source: ModelProto) -> Exported:
-    """An ONNX graph of PRECISIONS: an engine by itself, and what other formats are built from."""
+    """Write a graph of PRECISIONS. It is an engine by itself, and other formats are built from it."""
     started = time.perf_counter()
     precision = PRECISIONS[name]
     calibration = build.calibration() if precision.needs_calibration else None

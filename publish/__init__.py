@@ -1,1 +1,1 @@
-"""About runs rather than audits: run record, model card, tracking."""
+"""Documents about runs: run record, model card, experiment tracking, bill of materials."""

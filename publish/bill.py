@@ -1,8 +1,8 @@
-"""Bills of materials in CycloneDX 1.6: what the installed package is made of, and a run: its model, data, sets and engines.
+"""Bills of materials in CycloneDX 1.6, for the installed package or for a run with its model, data, sets and engines.
 
-Equal inputs give equal bytes: a bill holds no time, and its serial number is made of its content. The library
-cyclonedx-python-lib was not taken: it has no model cards, which are what a bill of a model is for.
-Source: https://cyclonedx.org/docs/1.6/json/
+Equal inputs give equal bytes: a bill contains no time, and its serial number is computed from its content. The library
+cyclonedx-python-lib is not used, because it does not support model cards, and a bill of a model needs one. Source:
+https://cyclonedx.org/docs/1.6/json/
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _MODEL, _DATA = "model", "data"
 
 
 def package_bill() -> Plain:
-    """The installed package, and every installed distribution that it needs or can use, with versions and licences."""
+    """The installed package and every installed distribution that it needs or can use, with versions and licences."""
     distributions = dict(_closure("skinaudit"))
     own = {"type": "application", "bom-ref": _ref("skinaudit"), "name": "skinaudit", "version": skinaudit.__version__,
            "licenses": [{"license": {"id": "Apache-2.0"}}]}  # fmt: skip
@@ -47,9 +47,9 @@ def package_bill() -> Plain:
 
 
 def run_bill(folder: Path, *, licence: str | None = None) -> tuple[Plain, Mapping[str, str]]:
-    """A finished run, and what could not be listed -> why. licence: an SPDX identifier or a name, of the model.
+    """The bill of a finished run, and what could not be listed -> why. licence: of the model, an SPDX identifier or a name.
 
-    Raises InvalidInputError where the run cannot be read; an engine that cannot is left out with the reason.
+    Raises InvalidInputError if the run cannot be read. An engine that cannot be read is left out, with the reason.
     """
     run, engines, left_out = read_run(folder), dict[str, EngineManifest](), dict[str, str]()
     for name in RunFolder(folder).engine_names():
@@ -93,7 +93,7 @@ def _bill(subject: Plain, components: Sequence[Plain], dependencies: Sequence[Pl
 
 
 def _closure(name: str) -> Iterator[tuple[str, metadata.Distribution]]:
-    """The installed distributions that one needs or can use, and those that these do, by their normal names."""
+    """The installed distributions that a distribution needs or can use, directly or indirectly, by normalised name."""
     waiting, visited = [name], set[str]()
     while waiting:
         wanted = waiting.pop()
@@ -109,7 +109,7 @@ def _closure(name: str) -> Iterator[tuple[str, metadata.Distribution]]:
 
 
 def _needed(distribution: metadata.Distribution) -> set[str]:
-    """Normal names of what a distribution needs, extras included."""
+    """Normalised names of what a distribution needs, including extras."""
     matches = (_NAME.match(line) for line in distribution.requires or [])
     return {_normal(match.group()) for match in matches if match}
 
@@ -130,7 +130,7 @@ def _distribution(distribution: metadata.Distribution) -> Plain:
 
 
 def _licences(distribution: metadata.Distribution) -> list[Plain]:
-    """What a distribution says of its licence: an expression, else its classifiers, else a short name; else nothing."""
+    """The licence in a distribution's metadata: an expression, else its classifiers, else a short name; else nothing."""
     fields: Any = distribution.metadata
     if expression := fields.get("License-Expression"):
         return [{"expression": expression}]

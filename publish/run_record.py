@@ -1,4 +1,4 @@
-"""Read a finished run and its audits as one record, for model cards and tracking."""
+"""Reads a finished run and its audits as one record, for model cards and tracking."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from skinaudit.errors import InvalidInputError, SkinauditError
 
 CONFIDENCE = 0.95
 _FOLDERS = re.compile(r"(?<![\w.])/(?:[^\s/;,]+/)+")
-"""The folders of an absolute path inside a text."""
+"""Folders of an absolute path inside a text."""
 
 
 @dataclass(frozen=True)
 class SourceFigures:
-    """The source model's answers to one stored set, as a comparison with nothing: its `engine` is the source model."""
+    """The source model's answers to one stored set. In this comparison the source model takes the place of the engine."""
 
     info: SetInfo
     images_digest: str
@@ -38,10 +38,11 @@ class SourceFigures:
 
 @dataclass(frozen=True)
 class FiledAudit:
-    """A JSON report of an audit, with the digest of the file that it was read from.
+    """A JSON report of an audit, with the digest of its file.
 
-    engine_now: `same` where the run's engine is the one that was audited, `partly` where an earlier report tells that of its
-    first file alone, else `changed` or `missing`. other_images: whether it judged other clean images than the run's own.
+    engine_now: `same` if the run's engine is the audited one; `partly` if the report is an earlier one that only has the
+    digest of the engine's first file; else `changed` or `missing`. other_images: whether it judged other clean images than
+    the run's own.
     """
 
     path: Path
@@ -53,12 +54,10 @@ class FiledAudit:
 
 @dataclass(frozen=True)
 class RunRecord:
-    """Everything that is known about a run. Invariant: every set and audit of the run is in its tuple or, by name, in
-    `left_out`.
+    """Everything known about a run. Invariant: each set and audit of the run is in its tuple or, by name, in `left_out`.
 
-    history: the epochs of the training log, first to last. audits: only audits of this run's weights, by engine.
-    left_out: what could not be used -> why. unaudited: engines of the run without an audit of the present file; an
-    emulation does not count.
+    history: epochs of the training log, first to last. audits: only audits of this run's weights, by engine. left_out: what
+    could not be used -> why. unaudited: engines of the run whose present file was not audited; an emulation does not count.
     """
 
     folder: Path
@@ -71,10 +70,10 @@ class RunRecord:
 
 
 def read_run_record(folder: Path, *, audits: Path | None = None) -> RunRecord:
-    """Read a finished run. audits: folder of its JSON reports, the run's own by default.
+    """Read a finished run. audits: folder with its JSON reports, by default the run's own.
 
-    Raises InvalidInputError where the run, its log or the folder `audits` cannot be read; a set or an audit that cannot
-    is left out with the reason.
+    Raises InvalidInputError if the run, its log or the folder `audits` cannot be read. A set or an audit that cannot be read
+    is left out, with the reason.
     """
     manifest, files = read_run(folder), RunFolder(folder)
     history = read_log(files.log)
@@ -108,8 +107,10 @@ def read_filed_audit(path: Path) -> FiledAudit:
 
 
 def settings(manifest: RunManifest) -> dict[str, str | int | float | bool]:
-    """Every setting of a training by its dotted name, such as `recipe.epochs`; without what is null, and without the folders
-    of absolute paths, which tell of a machine."""
+    """Every setting of a training by its dotted name, such as `recipe.epochs`.
+
+    Left out: null values, and the folders of absolute paths, which would identify a machine.
+    """
     model = {key: value for key, value in manifest.model.items() if key != "parameters"}
     return dict(_flat({**model, "size": manifest.contract.size, "split": manifest.data.get("split"), **manifest.training}))
 
@@ -128,7 +129,7 @@ def _flat(value: Any, prefix: str = "") -> Iterator[tuple[str, str | int | float
 
 
 def _sets(folder: Path, manifest: RunManifest, left_out: dict[str, str]) -> Iterator[SourceFigures]:
-    """Clean first, then as the manifest has them; only those that were crafted on this run's weights hold its answers."""
+    """The sets crafted on this run's weights, which contain its answers: clean first, then in the manifest's order."""
     clean: AdversarialSet | None = None
     clean_answers: Indices | None = None
     for name in sorted(manifest.sets, key=lambda name: name != CLEAN):
@@ -176,7 +177,7 @@ def _audits(
 
 
 def _damaged_manifests(files: RunFolder) -> Iterator[tuple[str, str]]:
-    """Manifests of engines that cannot be read, and why: no command can use such an engine, whatever its audit said."""
+    """Engine manifests that cannot be read, and why. No command can use such an engine, whatever its audit said."""
     for name in files.engine_names():
         engine = files.engines / name
         if manifest_path(engine).exists():
@@ -187,7 +188,7 @@ def _damaged_manifests(files: RunFolder) -> Iterator[tuple[str, str]]:
 
 
 def _engine_now(engine: Path, audited: str) -> str:
-    """Whether an engine is the audited one; earlier reports have the digest of its first file alone."""
+    """Whether an engine is the audited one. Earlier reports have only the digest of its first file."""
     if not engine.is_file():
         return "missing"
     try:
@@ -199,5 +200,5 @@ def _engine_now(engine: Path, audited: str) -> str:
 
 
 def _reason(error: SkinauditError, folder: Path) -> str:
-    """The message without the path that it begins with, and without the run's folder anywhere."""
+    """The message without the path at its start, and without the run's folder."""
     return str(error).replace(f"{folder}/", "").split(": ", 1)[-1]

@@ -1,4 +1,4 @@
-"""The record that an attack makes of its images while it runs. It covers one batch and is read once at the end."""
+"""The record of an attack, filled while the attack runs. It covers one batch and is read once at the end."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from skinaudit.artifacts.attack_record import LEAD_GRADIENT, LOSS_GRADIENT, NEVE
 
 
 class AttackTrace:
-    """Notes of one call of an attack. The attack opens it, then notes every point that it evaluates, in order."""
+    """The notes of one call of an attack. The attack opens it, then notes every point that it evaluates, in order."""
 
     def open(self, images: int, *, stages: Sequence[int], device: torch.device) -> None:
-        """Expect for each image, in each of the `stages` (starts or parts), one evaluation more than the stage has steps.
+        """Prepare for stages (starts or parts) of the given numbers of steps; a stage has one evaluation more than steps.
 
-        An image that leaves the attack is not noted any more, and keeps its last loss. An evaluation beyond the last
-        expected one counts as that one.
+        An image that leaves the attack is not noted any more and keeps its last loss. Evaluations after the last expected
+        one count as the last one.
         """
         last = sum(stages) + len(stages) - 1
         self._moments = [round(last * point / (POINTS - 1)) for point in range(POINTS)]
@@ -34,10 +34,10 @@ class AttackTrace:
     def note(
         self, smooth: Tensor, succeeds: Tensor, gradient: Tensor | None, saturated: Tensor, *, index: Tensor | None = None
     ) -> None:
-        """Note one evaluation of all images, or of those that `index` names.
+        """Note one evaluation of all images, or of those in `index`.
 
-        smooth: (N,) the loss as AttackRecord.path has it. succeeds: bool (N,). gradient: (N, 3, H, W), None behind the last
-        step of a start. saturated: bool (N,), whether the gradient is that of the smooth lead.
+        smooth: (N,) loss, as in AttackRecord.path. succeeds: bool (N,). gradient: (N, 3, H, W), None after the last step of
+        a start. saturated: bool (N,), whether the gradient is the smooth lead's.
         """
         at = torch.arange(len(self._evaluations), device=smooth.device) if index is None else index
         number = self._evaluations[at].clamp_max(len(self._steps) - 1)
@@ -47,13 +47,13 @@ class AttackTrace:
             kinds = torch.where(self._begins[number], kinds, NO_GRADIENT)
             self._gradient[at] = torch.maximum(self._gradient[at], kinds.to(torch.uint8))
         for point, moment in enumerate(self._moments):
-            due = number <= moment  # later moments, too, in case that the image leaves before them
+            due = number <= moment  # later moments too, in case the image leaves before them
             self._path[at[due], point] = smooth[due].float()
         first = succeeds & (self._success[at] == NEVER)
         self._success[at[first]] = self._steps[number[first]]
         self._evaluations[at] += 1
 
     def record(self, kept: Tensor) -> AttackRecord:
-        """The notes as arrays. kept: (N,), as AttackRecord has it."""
+        """The notes as arrays. kept: (N,), as in AttackRecord."""
         values = (self._gradient, self._path, self._success, kept.float())
         return AttackRecord(*(value.cpu().numpy() for value in values))

@@ -1,4 +1,4 @@
-"""Random changes to training images that leave the diagnosis as it is; each is a pure function of images and generator."""
+"""Random changes of training images that keep the diagnosis. Each is a pure function of images and generator."""
 
 from __future__ import annotations
 
@@ -16,23 +16,24 @@ _SHIFT = 0.1
 
 
 def none(images: Tensor, *, generator: torch.Generator) -> Tensor:
-    """The images as they are."""
+    """The images unchanged."""
     return images
 
 
 def flips(images: Tensor, *, generator: torch.Generator) -> Tensor:
-    """Each image (N, 3, S, S) under a random element of the square's symmetry group: a lesion has no up and no left."""
+    """Flip and rotate each image (N, 3, S, S) by a random symmetry of the square: a lesion has no up and no left."""
     kinds = put(torch.randint(8, (len(images),), generator=generator), images.device).view(-1, 1, 1, 1)
     turned = torch.where(kinds >= 4, images.flip(3), images)
     turned = torch.where(kinds % 2 == 1, turned.rot90(1, (2, 3)), turned)
-    return torch.where(kinds % 4 >= 2, turned.rot90(2, (2, 3)), turned).contiguous()  # `where` may keep rot90's order
+    # `where` may keep the memory order of rot90
+    return torch.where(kinds % 4 >= 2, turned.rot90(2, (2, 3)), turned).contiguous()
 
 
 def affine(images: Tensor, *, generator: torch.Generator) -> Tensor:
-    """Flips and, for half of the images float32 (N, 3, S, S), any angle, a zoom of 0.8 to 1.25 and a shift of up to S/10.
+    """Flips; for half of the images, float32 (N, 3, S, S), also any angle, a zoom of 0.8 to 1.25 and shifts up to S/10.
 
-    Bilinear, with the border mirrored; the other half keeps its pixels, for interpolation blurs and deployment's images
-    are not blurred.
+    Bilinear, with a mirrored border. The other half keeps its pixels, because interpolation blurs and deployed images are
+    not blurred.
     """
     turned = flips(images, generator=generator)
     warped = (torch.rand(len(images), generator=generator) < 0.5).nonzero().squeeze(1)
@@ -41,7 +42,7 @@ def affine(images: Tensor, *, generator: torch.Generator) -> Tensor:
         return turned
     angle = torch.rand(count, generator=generator) * 2 * math.pi
     zoom = _ZOOM ** (2 * torch.rand(count, generator=generator) - 1)
-    shift = _SHIFT * 2 * (2 * torch.rand(count, 2, generator=generator) - 1)  # a grid's coordinates run from -1 to 1
+    shift = _SHIFT * 2 * (2 * torch.rand(count, 2, generator=generator) - 1)  # a grid's coordinates go from -1 to 1
     cos, sin = angle.cos() / zoom, angle.sin() / zoom
     rows = torch.stack([cos, -sin, shift[:, 0], sin, cos, shift[:, 1]], dim=1).view(count, 2, 3)
     chosen, rows = put(warped, images.device), put(rows, images.device)
@@ -51,4 +52,4 @@ def affine(images: Tensor, *, generator: torch.Generator) -> Tensor:
 
 
 AUGMENTS: Mapping[str, Callable[..., Tensor]] = {"none": none, "flips": flips, "affine": affine}
-"""What `--augment` names."""
+"""The values of `--augment`."""

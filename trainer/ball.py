@@ -20,15 +20,17 @@ def start(images: Tensor, *, threat_model: ThreatModel, generator: torch.Generat
         noise = torch.empty_like(images).uniform_(-threat_model.eps, threat_model.eps, generator=generator)
     else:
         direction = _unit(torch.empty_like(images).normal_(generator=generator))
-        # The radius of a uniform point of a d-dimensional ball is u^(1/d); drawn per image.
+        # The radius of a uniform point in a d-dimensional ball is u^(1/d), drawn per image.
         uniform = torch.empty(len(images), 1, 1, 1, device=images.device).uniform_(generator=generator)
         noise = direction * (threat_model.eps * uniform.pow(1 / images[0].numel()))
     return (images + noise).clamp_(0, 1)
 
 
 def step(images: Tensor, gradient: Tensor, *, threat_model: ThreatModel, size: float | Tensor) -> Tensor:
-    """Move by `size` (pixel units; one for all, or one an image as (N, 1, 1, 1)) along the steepest ascent of a linear loss
-    in the threat model's norm."""
+    """Move by `size` in the direction in which a linear loss grows fastest in the threat model's norm.
+
+    size: in pixel units, one for all images or one per image as (N, 1, 1, 1).
+    """
     direction = gradient.sign() if threat_model.norm == "linf" else _unit(gradient)
     if isinstance(size, Tensor):
         return torch.addcmul(images, direction, size)
@@ -36,14 +38,14 @@ def step(images: Tensor, gradient: Tensor, *, threat_model: ThreatModel, size: f
 
 
 def linf_bounds(images: Tensor, *, threat_model: ThreatModel) -> Bounds:
-    """Least and greatest values of each pixel in the linf ball and the box: images' shape, twice."""
+    """Smallest and largest value of each pixel in the linf ball and the box: two tensors of the images' shape."""
     return (images - threat_model.eps).clamp_(0, 1), (images + threat_model.eps).clamp_(0, 1)
 
 
 def project(moved: Tensor, images: Tensor, *, threat_model: ThreatModel, bounds: Bounds | None = None) -> Tensor:
-    """The nearest point of the ball around `images`, then of the box (which keeps it in the ball).
+    """The nearest point of the ball around `images`, then of the box. The second step keeps the point in the ball.
 
-    bounds: under linf those of the images, for a caller that projects many times.
+    bounds: linf bounds of the images, for callers that project many times.
     """
     if threat_model.norm == "linf":
         return torch.clamp(moved, *(bounds or linf_bounds(images, threat_model=threat_model)))
@@ -54,9 +56,9 @@ def project(moved: Tensor, images: Tensor, *, threat_model: ThreatModel, bounds:
 
 
 def linear_gain(moved: Tensor, images: Tensor, gradient: Tensor, *, threat_model: ThreatModel) -> Tensor:
-    """The most (N,) that a linear function of this gradient grows from `moved` to anywhere in the ball around `images`.
+    """The largest increase (N,) of a linear function with this gradient from `moved` to any point of the ball.
 
-    linf: in ball and box. l2: in the ball alone, which is at least as much.
+    linf: in ball and box. l2: only the ball is considered, which gives at least as much.
     """
     if threat_model.norm == "linf":
         lower, upper = linf_bounds(images, threat_model=threat_model)
@@ -69,10 +71,10 @@ def linear_gain(moved: Tensor, images: Tensor, gradient: Tensor, *, threat_model
 def to_grid(perturbed: Tensor, images: Tensor, *, threat_model: ThreatModel) -> Tensor:
     """Round to uint8 so that |result - images| <= eps holds exactly in integers; `images` are uint8 (N, 3, H, W).
 
-    Each value goes to the nearest of the 256 steps; where that leaves an l2 ball, the values that were rounded away from
-    the clean image are taken back by one step, those with the smallest loss first, until the image is inside. What
-    rounding to 0 took from the length of an l2 perturbation is given to the values nearest to their next step. Raises
-    InvalidInputError where the ball holds no other point of the grid.
+    Each value goes to the nearest of the 256 steps. If the result leaves an l2 ball, values that were rounded away from the
+    clean image are moved back by one step, those with the smallest loss first, until the image is inside. If rounding to 0
+    shortened an l2 perturbation, the length is given to the values nearest to their next step. Raises InvalidInputError if
+    the ball contains no other point of the grid.
     """
     if threat_model.eps_255 < 1:
         raise InvalidInputError(
@@ -90,7 +92,7 @@ def to_grid(perturbed: Tensor, images: Tensor, *, threat_model: ThreatModel) -> 
 
 
 def kept_share(perturbed: Tensor, grid: Tensor, images: Tensor) -> Tensor:
-    """How much of the effect of each perturbation on a linear loss along it is left on the grid: (N,), from 0 to 1.
+    """Share of each perturbation's effect on a linear loss along it that is left on the grid: (N,), from 0 to 1.
 
     grid, images: uint8 (N, 3, H, W). 1 for an image that was not perturbed.
     """
@@ -101,17 +103,17 @@ def kept_share(perturbed: Tensor, grid: Tensor, images: Tensor) -> Tensor:
 
 
 def _shrink(offset: Tensor, exact: Tensor, *, limit: float) -> Tensor:
-    """Take integers rounded up in magnitude back by one until each row's sum of squares is at most `limit`."""
+    """Reduce integers that were rounded up in magnitude by one until each row's sum of squares is at most `limit`."""
     flat, wanted = offset.flatten(1), exact.flatten(1)
     excess = flat.square().sum(1, keepdim=True) - limit
-    overshoot = flat.abs() - wanted.abs()  # above 0 where rounding moved away from the clean image
+    overshoot = flat.abs() - wanted.abs()  # above 0 if rounding moved away from the clean image
     gain = torch.where(overshoot > 0, 2 * flat.abs() - 1, 0.0)
     order = overshoot.argsort(dim=1, descending=True, stable=True)
     reduction = gain.gather(1, order).cumsum(1)
     chosen = (reduction - gain.gather(1, order) < excess) & (gain.gather(1, order) > 0)
     back = torch.zeros_like(flat).scatter_(1, order, chosen.to(flat.dtype))
     shrunk = flat - back * flat.sign()
-    # A perturbation that itself overshot by float rounding falls back to truncation, which is inside by construction.
+    # If float rounding made the perturbation itself too long, the values are truncated, which stays inside by construction.
     outside = shrunk.square().sum(1, keepdim=True) > limit
     truncated = wanted.trunc()
     scale = (limit / truncated.square().sum(1, keepdim=True).clamp_min(limit)).sqrt()
@@ -120,10 +122,11 @@ def _shrink(offset: Tensor, exact: Tensor, *, limit: float) -> Tensor:
 
 
 def _lengthen(offset: Tensor, exact: Tensor, images: Tensor, *, limit: float) -> Tensor:
-    """Add steps until each row is about as long as it was before rounding, within `limit`, its sum of squares.
+    """Add steps until each row is about as long as before rounding; `limit` bounds the sum of squares.
 
-    The step of a value from q to q + 1 gains its wanted size and costs 2q + 1 of the sum. Rounding takes the steps that gain
-    at least half of their cost. Here the next best ones follow, as in the linear relaxation of the knapsack problem.
+    A step of a value from q to q + 1 gains the value's wanted size and costs 2q + 1 of the sum. Rounding already takes the
+    steps that gain at least half of their cost. The next best ones follow here, as in the linear relaxation of the knapsack
+    problem.
     """
     flat, wanted = offset.flatten(1), exact.flatten(1)
     cost = 2 * flat.abs() + 1

@@ -26,17 +26,17 @@ _AGAIN = "delete it to train from the start"
 
 
 def save(path: Path, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
-    """Write tensors and a JSON state as one file, atomically: after a kill the file is the old one or the new one."""
+    """Write tensors and a JSON state as one file, atomically: after a kill, the file is the old one or the new one."""
     plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     signed = {**state, _DIGEST: _digest(plain, state)}
-    with atomic_path(path) as temporary:  # one entry, because safetensors writes several in any order
+    with atomic_path(path) as temporary:  # a single entry, because safetensors writes several in any order
         save_file(plain, temporary, metadata={_KEY: json.dumps(signed, sort_keys=True)})
 
 
 def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read what `save` wrote; raises InvalidInputError for a truncated, changed or foreign file.
+    """Read a file written by `save`; raises InvalidInputError for a truncated, changed or foreign file.
 
-    Files of earlier versions hold no digest, and are read as they are.
+    Files of earlier versions contain no digest and are read without this check.
     """
     check_regular(path, kind="checkpoint")
     try:
@@ -54,7 +54,7 @@ def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def _digest(tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> str:
-    """Digest of a state and of each tensor with its name, type and shape."""
+    """Digest of the state, and of each tensor with its name, type and shape."""
     value = hashlib.sha256(json.dumps(state, sort_keys=True).encode())
     for name in sorted(tensors):
         tensor = tensors[name]
@@ -64,7 +64,7 @@ def _digest(tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> str:
 
 
 def optimiser_tensors(optimiser: torch.optim.Optimizer) -> tuple[dict[str, Tensor], list[dict[str, Any]]]:
-    """The optimiser's state as named tensors and its parameter groups as JSON values."""
+    """The optimiser's state as named tensors, and its parameter groups as JSON values."""
     state = optimiser.state_dict()
     tensors = {
         f"optimiser.{index}.{name}": value
@@ -86,7 +86,7 @@ def restore_optimiser(optimiser: torch.optim.Optimizer, tensors: Mapping[str, Te
 
 
 def load_weights(model: nn.Module, path: Path) -> None:
-    """Load a run's weights into a model of the same shape; raises InvalidInputError where they do not fit."""
+    """Load a run's weights into a model of the same shape; raises InvalidInputError if they do not fit."""
     check_regular(path, kind="file of weights")
     try:
         model.load_state_dict(load_file(path))
@@ -95,7 +95,7 @@ def load_weights(model: nn.Module, path: Path) -> None:
 
 
 def load_run_model(run: Path, *, manifest: RunManifest | None = None) -> nn.Module:
-    """The finished model of a run in evaluation mode, its weights verified against the digest in `run.json`."""
+    """The finished model of a run in evaluation mode; its weights are verified against the digest in `run.json`."""
     manifest = manifest or read_run(run)
     if not {"arch", "width"} <= manifest.model.keys():
         raise InvalidInputError(f"{RunFolder(run).manifest}: has no arch and width to build the model from; train again")

@@ -1,4 +1,4 @@
-"""Whether a folder can take a run: asked before any time is spent on training."""
+"""Checks whether a folder can be used for a run, before any time is spent on training."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from skinaudit.errors import InvalidInputError, first_few
 
 
 def check_folder(out: Path, *, resume: bool) -> None:
-    """Raise InvalidInputError where a folder cannot take a run, because it holds a finished run, an unfinished one without
-    `resume`, or files of something else. Changes nothing.
+    """Raise InvalidInputError if a folder cannot be used for a run. Changes nothing.
+
+    Such a folder contains a finished run, an unfinished run without `resume`, or other files.
     """
     files = RunFolder(out)
     files.check_links()
@@ -47,9 +48,9 @@ def check_folder(out: Path, *, resume: bool) -> None:
 
 
 def claim_folder(out: Path, *, resume: bool) -> None:
-    """Make the folder of a run where there is none yet.
+    """Create the folder of a run if it does not exist.
 
-    Raises InvalidInputError as `check_folder` does, and where nothing can be written into it.
+    Raises InvalidInputError as `check_folder` does, and if the folder is not writable.
     """
     check_folder(out, resume=resume)
     try:

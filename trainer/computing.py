@@ -1,4 +1,4 @@
-"""How a training computes: in which precision, compiled or not, and what keeps a GPU from waiting for Python."""
+"""How a training computes: precision, compilation, and CUDA graphs, so that a GPU does not wait for Python."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
 @dataclass(frozen=True)
 class Computing:
-    """Arithmetic of the training steps and of the attack inside them. Everything that is validated or stored is in fp32.
+    """Arithmetic of the training steps and of the attack inside them. Validation and stored values are always fp32.
 
-    precision: `bf16` runs convolutions and linear layers in bfloat16 (autocast), the weights stay float32; `tf32` lets cuDNN
-    round the inputs of convolutions to 10 bits of mantissa, which is torch's default on a GPU; `fp32` does neither.
-    compiled: the training step by torch.compile. cuda_graphs: the attack as one CUDA graph, see `recorded_steps`.
+    precision: `bf16` runs convolutions and linear layers in bfloat16 (autocast) with float32 weights; `tf32` lets cuDNN
+    round the inputs of convolutions to 10 bits of mantissa, torch's default on a GPU; `fp32` does neither. compiled: compile
+    the training step with torch.compile. cuda_graphs: run the attack as one CUDA graph, see `recorded_steps`.
     """
 
     precision: Precision = "fp32"
@@ -39,17 +39,17 @@ FP32 = Computing()
 
 
 def training_device() -> torch.device:
-    """Where a training runs: on a GPU if torch finds one."""
+    """The device for training: a GPU if torch finds one."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def usual_precision(device: torch.device) -> Precision:
-    """The precision of a training that names none: torch's own default on this device."""
+    """The default precision of a training on this device, which is torch's own default."""
     return "tf32" if device.type == "cuda" else "fp32"
 
 
 def check_computing(computing: Computing, device: torch.device) -> None:
-    """Raise InvalidInputError where a device lacks the precision, MissingDependencyError without torch's compiler."""
+    """Raise InvalidInputError if the device lacks the precision, MissingDependencyError without torch's compiler."""
     if computing.precision == "tf32" and device.type != "cuda":
         raise InvalidInputError("--precision tf32: needs an NVIDIA GPU, and torch finds none here; choose fp32 or bf16")
     if computing.precision == "bf16" and device.type == "cuda" and not torch.cuda.is_bf16_supported():
@@ -75,7 +75,7 @@ def _can_compile(device: torch.device) -> bool:
 
 @contextlib.contextmanager
 def arithmetic(computing: Computing, device: torch.device) -> Iterator[None]:
-    """Until the end of the block, what is computed on a GPU without autocast is fp32 or TF32, as `computing` says."""
+    """Inside this block, GPU computations without autocast are fp32 or TF32, as `computing` says."""
     if device.type == "cuda" and computing.precision == "fp32":
         with true_fp32():
             yield
@@ -91,30 +91,30 @@ class InBf16(nn.Module):
         self.model = model
 
     def forward(self, images: Tensor) -> Tensor:
-        # Without the cache of casts, which a CUDA graph cannot hold: no weight is used twice in one pass.
+        # Without the cache of casts, which a CUDA graph cannot contain; no weight is used twice in one pass.
         with torch.autocast(images.device.type, torch.bfloat16, cache_enabled=False):
             logits: Tensor = self.model(images)
         return logits.float()
 
 
 def in_precision(model: nn.Module, precision: Precision) -> nn.Module:
-    """The function of this model, which shares its weights, in a precision of training."""
+    """This model as a function in a training precision; it shares the model's weights."""
     return InBf16(model) if precision == "bf16" else model
 
 
 @torch.no_grad()
 def round_weights(frozen: nn.Module) -> None:
-    """Store the weights of convolutions and linear layers in bfloat16, so that InBf16 need not round them in every pass."""
+    """Store the weights of convolutions and linear layers in bfloat16, so InBf16 need not round them in every pass."""
     for layer in frozen.modules():
         if isinstance(layer, nn.Conv2d | nn.Linear):
             layer.to(torch.bfloat16)
 
 
 def training_function(model: nn.Module, computing: Computing, *, batch: int) -> Callable[[Tensor], Tensor]:
-    """From images (N, 3, H, W) to logits with gradients for the weights of `model`, as `computing` says.
+    """From images (N, 3, H, W) to logits with gradients for the weights of `model`, computed as `computing` says.
 
-    Batches of another size than `batch`, such as the last of an epoch, are not compiled: each size costs a compilation.
-    Raises MissingDependencyError at the first batch where the compiler fails.
+    Batches of another size than `batch`, such as the last of an epoch, are not compiled, because each size costs a
+    compilation. Raises MissingDependencyError at the first batch if the compiler fails.
     """
     plain = in_precision(model, computing.precision)
     if not computing.compiled:
@@ -134,5 +134,5 @@ def training_function(model: nn.Module, computing: Computing, *, batch: int) -> 
 
 
 def put(tensor: Tensor, device: torch.device) -> Tensor:
-    """A tensor of the CPU on `device`; the CPU does not wait until a GPU has it, and has read all that was asked before."""
+    """Copy a CPU tensor to `device`. The CPU does not wait until the GPU has done this and the work before it."""
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)

@@ -10,7 +10,7 @@ from skinaudit.artifacts.files import atomic_path
 
 
 def draw_curves(history: Sequence[Mapping[str, Any]], path: Path, *, title: str) -> None:
-    """Write loss and validation accuracies by epoch as a PNG; the best epoch is marked."""
+    """Write loss and validation accuracies per epoch as a PNG, with the best epoch marked."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

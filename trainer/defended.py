@@ -1,8 +1,8 @@
 """A model behind a defence with gradients, for adaptive attacks: BPDA and expectation over transformation.
 
-BPDA: the backward pass takes the transformation for the identity (Athalye et al. 2018, https://arxiv.org/abs/1802.00420). A
-linear transformation has its own gradient instead. EOT: the answer is the mean over several draws, and so is the gradient
-(Athalye et al. 2018, https://arxiv.org/abs/1707.07397).
+BPDA: the backward pass treats the transformation as the identity (Athalye et al. 2018, https://arxiv.org/abs/1802.00420). A
+linear transformation uses its own gradient instead. EOT: the answer is the mean over several random draws, and so is the
+gradient (Athalye et al. 2018, https://arxiv.org/abs/1707.07397).
 """
 
 from __future__ import annotations
@@ -16,21 +16,21 @@ from torch import Tensor, nn
 
 
 class Transformation(Protocol):
-    """A defence, as skinaudit.engines.defences has it. Images are uint8 (3, H, H)."""
+    """A defence, see skinaudit.engines.defences. Images are uint8 (3, H, H)."""
 
     @property
     def random(self) -> bool:
-        """Whether it draws."""
+        """Whether it uses random numbers."""
 
     def __call__(self, image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
         """The transformed image."""
 
     def factors(self, size: int, rng: np.random.Generator) -> tuple[NDArray[np.float32], NDArray[np.float32]] | None:
-        """Of a linear one A and B of A x B^T; None for others."""
+        """For a linear defence A and B, with A x B^T for each channel x; None for others."""
 
 
 class Defended(nn.Module):
-    """The mean logits of a model over `draws` transformed copies of each image; each call draws anew."""
+    """Mean logits of a model over `draws` transformed copies of each image; each call draws new random numbers."""
 
     def __init__(self, model: nn.Module, defence: Transformation, *, draws: int = 1, seed: int = 0) -> None:
         super().__init__()
@@ -52,5 +52,5 @@ class Defended(nn.Module):
             return rows.to(images.device)[:, None] @ images @ columns.to(images.device)[:, None].transpose(2, 3)
         pixels = (images.detach() * 255).round().clamp(0, 255).to(torch.uint8).cpu().numpy()
         transformed = np.stack([self._defence(image, self._rng) for image in pixels])
-        # The value is the transformed image, the gradient that of the identity.
+        # The value is the transformed image; the gradient is the identity's.
         return images + (torch.from_numpy(transformed).to(images.device).float() / 255 - images.detach())

@@ -1,4 +1,4 @@
-"""What a source model answers on a set of images, clean or attacked."""
+"""Answers of a source model to a set of images, clean or attacked."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from torch import Tensor, nn
 from skinaudit.artifacts.files import Progress
 from skinaudit.artifacts.threat_model import ThreatModel
 from skinaudit.trainer.attacks import pgd
+from skinaudit.trainer.few_sizes import few_sizes
 from skinaudit.true_fp32 import true_fp32
 
 STOP_MARGIN = 0.05
-"""An image counts as broken, and costs no more steps, once a wrong logit leads by this much."""
+"""Lead of a wrong logit from which an image counts as broken and costs no more steps."""
 
 _FEW = 0.25
-"""A model that names other classes than its most frequent answer on a smaller share of their images counts as constant."""
+"""With fewer answers of other classes, as a share of their images, a model counts as constant; see `one_class`."""
 
 SETTLE = 4.0
-"""An image counts as held, and costs no more steps, once even this many times the largest linear gain inside the ball
-could not flip it."""
+"""An image counts as held and costs no more steps if SETTLE times the largest linear gain in the ball could not break it."""
 
 
 def to_pixels(images: NDArray[np.uint8], *, device: torch.device) -> Tensor:
-    """uint8 (N, 3, H, W) as float32 in [0, 1], by division by 255: the value that every engine computes."""
+    """uint8 (N, 3, H, W) as float32 in [0, 1] by division by 255, the value that every engine computes."""
     return torch.from_numpy(np.ascontiguousarray(images)).to(device).float().div_(255)
 
 
 def device_of(model: nn.Module) -> torch.device:
-    """Where the model's weights are."""
+    """The device of the model's weights."""
     return next(model.parameters()).device
 
 
@@ -68,13 +68,13 @@ def pgd_predictions(
     batch: int = 200,
     progress: Progress | None = None,
 ) -> NDArray[np.int64]:
-    """Predictions (N,) under PGD that drops each image once it is broken by STOP_MARGIN, or held by SETTLE: for measuring,
-    not for storing.
+    """Predictions (N,) under PGD, for measuring, not for storing.
 
-    images uint8 (N, 3, H, W), labels int64 (N,); the model in evaluation mode, best folded. In fp32
-    on any device.
+    An image leaves once it is broken by STOP_MARGIN or held by SETTLE. images: uint8 (N, 3, H, W). labels: int64 (N,). The
+    model must be in evaluation mode, best folded. Computed in fp32 on any device.
     """
     device = device_of(model)
+    model = few_sizes(model, device)
     generator = torch.Generator(device).manual_seed(seed)
     answers = []
     for part in slices(len(labels), batch):
@@ -91,9 +91,9 @@ def pgd_predictions(
 
 
 def one_class(predictions: NDArray[np.int64], labels: NDArray[np.int64]) -> tuple[int, float] | None:
-    """The class that is answered (nearly) always and the share of its answers; None where the answers are mixed enough.
+    """The class of (nearly) all answers, and its share of the answers; None if the answers are mixed enough.
 
-    Mixed enough means that other classes get at least a quarter as many answers as they have images. Both (N,).
+    They are mixed enough if other classes get at least a quarter as many answers as they have images. Both arguments: (N,).
     """
     answered = np.bincount(predictions)
     most = int(answered.argmax())
@@ -104,7 +104,7 @@ def one_class(predictions: NDArray[np.int64], labels: NDArray[np.int64]) -> tupl
 
 
 def accuracies(predictions: NDArray[np.int64], labels: NDArray[np.int64], *, classes: int) -> dict[str, float]:
-    """Accuracy and balanced accuracy (mean sensitivity over the classes present), as shares of 1."""
+    """Accuracy, and balanced accuracy (mean sensitivity over the classes present), as shares of 1."""
     correct = predictions == labels
     present = [c for c in range(classes) if (labels == c).any()]
     sensitivity = [float(correct[labels == c].mean()) for c in present]

@@ -1,4 +1,4 @@
-"""External sets: another data set's images, clean and attacked on a finished run's model."""
+"""External sets: images of another data set, clean and attacked on a finished run's model."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from skinaudit.trainer.generate import AttackPlan, write_adversarial_set, write_
 from skinaudit.trainer.models import folded
 
 OWN, NEAR = "images of the run itself", "near-copies of images of the run"
-"""Why an image is left out of external sets."""
+"""Reasons for leaving an image out of external sets."""
 
 
 @dataclass(frozen=True)
 class Written:
-    """What attack_external wrote: the folder, its description, and every set that is new, the clean one first."""
+    """What attack_external wrote: the folder, its description, and every new set, the clean one first."""
 
     folder: Path
     external: ExternalSets
@@ -44,11 +44,11 @@ def attack_external(
     seed: int = 0,
     progress: Callable[[str], Progress | None] = lambda _: None,
 ) -> Written:
-    """Write clean and adversarial sets of `dataset` with the run's model into the run's folder `external/NAME`.
+    """Write clean and adversarial sets of `dataset`, with the run's model, into the run's folder `external/NAME`.
 
-    dataset: of the run's size and classes. Images whose pixels are those of an image of the run, and near-copies of one,
-    are left out and counted. A folder that holds sets of the same data already gets further attacks. Raises
-    InvalidInputError where nothing is left, and where the folder holds sets of other data.
+    dataset: with the run's size and classes. Images with the same pixels as an image of the run, and near-copies of one, are
+    left out and counted. If the folder already contains sets of the same data, further attacks are added. Raises
+    InvalidInputError if nothing is left, or if the folder contains sets of other data.
     """
     manifest, folder = read_run(run), RunFolder(run).external / check_name(name)
     RunFolder(run).check_links()
@@ -80,14 +80,14 @@ def attack_external(
 
 
 def _earlier(folder: Path, dataset: Dataset, name: str) -> ExternalSets | None:
-    """What the folder holds already of the same data; raises InvalidInputError where it is something else."""
+    """What the folder already contains of the same data; raises InvalidInputError if it contains anything else."""
     before = read_external(folder)
     if before is not None and before.data != dataset.digest:
         raise InvalidInputError(
             f"{folder}: holds sets of other data already ({before.dataset}); choose another --name, or delete the folder"
         )
     if before is None and folder.is_dir() and set_files(folder):
-        # Nothing half-written is read: the description is written last, so these are of an interrupted call.
+        # Nothing half-written is read: the description is written last, so these files are from an interrupted call.
         for path in set_files(folder):
             path.unlink()
     return before
@@ -96,7 +96,7 @@ def _earlier(folder: Path, dataset: Dataset, name: str) -> ExternalSets | None:
 def _unseen(
     run: Path, manifest: RunManifest, dataset: Dataset, progress: Progress | None
 ) -> tuple[NDArray[np.intp], dict[str, int]]:
-    """Ascending indices of the images that are not the run's or near-copies of them; and for each reason how many are."""
+    """Ascending indices of the images that are not the run's or near-copies of them, and the number for each reason."""
     clean = open_clean_set(run, manifest)
     own = [pixel_digests(image for batch in clean.batches(128) for image in batch)]
     pictures = None if manifest.pictures is None else read_pictures(resolve(run, manifest.pictures))

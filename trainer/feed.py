@@ -1,4 +1,4 @@
-"""The batches of an epoch, on the device where they are used."""
+"""The batches of an epoch, on the device that uses them."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from skinaudit.trainer.computing import put
 from skinaudit.trainer.evaluate import slices
 
 _SHARE = 0.25
-"""Images stay on a GPU where they take at most this share of its free memory."""
+"""Images stay on a GPU if they need at most this share of its free memory."""
 
 
 class Feed:
-    """Training images on their way to a device: held open for all epochs.
+    """Training images on their way to a device. Used for all epochs.
 
-    images: uint8 (N, 3, H, W), possibly memory-mapped. labels: int64 (N,). On a GPU with room for them, all images are
-    copied once; otherwise each batch is read and copied when its turn comes.
+    images: uint8 (N, 3, H, W), possibly memory-mapped. labels: int64 (N,). On a GPU with enough memory, all images are
+    copied once; otherwise each batch is read and copied when it is needed.
     """
 
     def __init__(self, images: NDArray[np.uint8], labels: NDArray[np.int64], device: torch.device) -> None:
@@ -34,9 +34,9 @@ class Feed:
         return len(self.labels)
 
     def batches(self, order: NDArray[np.int64], *, size: int) -> Iterator[tuple[slice, Tensor, Tensor]]:
-        """The part of `order` that each batch takes, its images float32 (size, 3, H, W) in [0, 1] and its labels.
+        """For each batch: its part of `order`, its images float32 (size, 3, H, W) in [0, 1] and its labels.
 
-        The images of a batch come in the order of the data: a memory-mapped array is read front to back.
+        The images of a batch are in the order of the data, so a memory-mapped array is read from front to back.
         """
         parts = list(slices(len(order), size))
         if not parts:
@@ -53,9 +53,9 @@ class Feed:
 
 
 class Tally:
-    """Loss and right answers of an epoch, summed where they are computed: reading them makes the CPU wait for a GPU.
+    """Loss and correct answers of an epoch, summed on the device, because reading them makes the CPU wait for a GPU.
 
-    every: after how many batches `diverged` reads the loss; by default each one on a CPU, and 50 on a GPU.
+    every: number of batches after which `diverged` reads the loss; by default 1 on a CPU and 50 on a GPU.
     """
 
     def __init__(self, device: torch.device, *, every: int | None = None) -> None:
@@ -66,13 +66,13 @@ class Tally:
 
     @torch.no_grad()
     def add(self, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
-        """Take the mean loss () of a batch, its logits (N, classes) and labels (N,)."""
+        """Add the mean loss () of a batch, its logits (N, classes) and labels (N,)."""
         self._loss += loss.detach().double() * len(labels)
         self._right += (logits.detach().argmax(1) == labels).sum()
         self._batches, self._images = self._batches + 1, self._images + len(labels)
 
     def diverged(self, *, last: bool = False) -> float | None:
-        """The summed loss if it is NaN or infinite; None while it is finite or not read. It is read where `last`, too."""
+        """The summed loss if it is NaN or infinite; None if it is finite or was not read. It is also read if `last`."""
         if not last and self._batches % self._every:
             return None
         value = self._loss.item()

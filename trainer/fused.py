@@ -1,7 +1,7 @@
-"""Convolutions that apply their ReLU themselves, for input gradients on a CPU: the same bits with a third of the passes.
+"""Convolutions that apply their ReLU themselves, for input gradients on a CPU: the same bits in a third of the passes.
 
-oneDNN clamps while it writes; the backward pass masks the gradient where it lies instead of writing another one, whose fresh
-pages cost more than the arithmetic.
+oneDNN clamps while it writes. The backward pass masks the gradient in place instead of writing a new one, whose fresh memory
+pages would cost more than the arithmetic.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ import torch
 from torch import Tensor, nn
 
 _FRESH = (nn.Conv2d, nn.MaxPool2d)
-"""Layers whose gradient for their input is a tensor of its own, so that the layer before may write into it."""
+"""Layers whose input gradient is a tensor of its own, so that the layer before may write into it."""
 
 
 def fused(frozen: nn.Module) -> nn.Module:
-    """The same function, sharing the weights of `frozen`, which require no gradients: each ReLU goes into its convolution.
+    """The same function with each ReLU inside its convolution; shares the weights of `frozen`, which need no gradients.
 
-    Only between the layers of plain nn.Sequential. Where torch has no oneDNN it is `frozen` itself.
+    Only between the layers of a plain nn.Sequential. If torch has no oneDNN, returns `frozen` itself.
     """
     there: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
     return _fused(frozen) if there and hasattr(torch.ops.mkldnn, "_convolution_pointwise") else frozen
@@ -65,7 +65,7 @@ class _ConvolutionReLU(nn.Module):
         self.convolution, self._owns_gradient = convolution, owns_gradient
 
     def forward(self, images: Tensor) -> Tensor:
-        if len(images) < 2:  # there torch may choose another algorithm than oneDNN's, with other bits
+        if len(images) < 2:  # with one image, torch may choose another algorithm than oneDNN's, with other bits
             return torch.relu_(self.convolution(images))
         answer: Tensor = _Function.apply(images, self.convolution, self._owns_gradient)
         return answer

@@ -1,4 +1,4 @@
-"""Craft and store adversarial sets: attack the source model, round to 8 bit, answer again, write."""
+"""Crafts and stores adversarial sets: attack the source model, round to 8 bit, compute the answers again, write."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from skinaudit.true_fp32 import true_fp32
 
 _LOG = logging.getLogger(__name__)
 _PATIENCE = 60.0
-"""Seconds to wait for another attack that enters its set in the manifest."""
+"""Seconds to wait for another attack that is entering its set in the manifest."""
 _WHOLE_DAY = 24 * 3600.0
 """Seconds to wait for a batch of another process."""
 _SILENT = 0.5
@@ -44,7 +44,7 @@ _SILENT = 0.5
 
 @dataclass(frozen=True)
 class AttackPlan:
-    """One adversarial set to write: attack by name, threat model, and settings that differ from the attack's defaults."""
+    """One adversarial set to write: attack by name, threat model, and settings that differ from the defaults."""
 
     attack: str
     threat_model: ThreatModel
@@ -52,7 +52,7 @@ class AttackPlan:
 
     @property
     def name(self) -> str:
-        """The set's name and file stem, such as `pgd-linf-2` or `pgd-linf-2-steps100`: settings that are not the default."""
+        """Name of the set and its file: `pgd-linf-2`, or `pgd-linf-2-steps100` with a setting that is not the default."""
         defaults = attacks.load(self.attack)[1]
         changed = {key: value for key, value in sorted(self.settings.items()) if value != defaults.get(key)}
         suffix = "".join(f"-{key}" if value is True else f"-{key}{value}" for key, value in changed.items())
@@ -60,7 +60,7 @@ class AttackPlan:
 
 
 def check_plan(plan: AttackPlan) -> None:
-    """Raise InvalidInputError where no model could give the set, before the time of a training is spent."""
+    """Raise InvalidInputError if no model could give the set, before time is spent on a training."""
     _, settings = attacks.load(plan.attack, plan.settings)
     if settings.get("stop_margin") is not None:  # without it, attacks refuse settle
         raise InvalidInputError(f"{plan.name}: a stored set uses the full budget; leave stop_margin out")
@@ -82,9 +82,9 @@ def write_clean_set(
     synthetic: bool,
     subgroups: Subgroups | None = None,
 ) -> AdversarialSet:
-    """Write the clean images uint8 (N, 3, H, W) with the folded model's logits, and open them.
+    """Write the clean images, uint8 (N, 3, H, W), with the folded model's logits, and open the set.
 
-    subgroups: by name one value an image; sets that are crafted of these images carry them, too.
+    subgroups: by name, one value per image. Sets crafted from these images contain them too.
     """
     info = SetInfo(
         name=CLEAN, attack=CLEAN, threat_model=None, settings={}, seed=0, source=source, clean="", contract=contract,
@@ -109,12 +109,12 @@ def write_adversarial_set(
     worker: Worker = ALONE,
     progress: Progress | None = None,
 ) -> AdversarialSet:
-    """Attack the clean set on `model` (in evaluation mode, best folded) and write the result to `path`; opens it.
+    """Attack the clean set on `model` (in evaluation mode, best folded), write the result to `path` and open it.
 
-    name: of the set, the plan's where None. Labels stay the truth. A targeted attack aims each image at a class drawn
-    uniformly among the wrong ones. Attack and answers are in fp32 on any device, without TF32. Equal arguments give equal
-    bytes on one machine, however many processes share the batches. worker: this process, which has to be the one that
-    writes. Raises InvalidInputError where the model gives no gradients.
+    name: of the set; None for the plan's. Labels stay the true classes. A targeted attack aims each image at a class drawn
+    uniformly from the wrong ones. Attack and answers are in fp32 on any device, without TF32. Equal arguments give equal
+    bytes on one machine, however many processes share the batches. worker: this process, which must be the one that writes.
+    Raises InvalidInputError if the model gives no gradients.
     """
     crafting = _Crafting(path, model, clean, plan, source, seed, batch)
     parts: list[NDArray[np.uint8]] = []
@@ -143,13 +143,13 @@ def craft_share(
     path: Path, model: nn.Module, clean: AdversarialSet, plan: AttackPlan, *, source: str, seed: int, worker: Worker,
     batch: int = 200,
 ) -> None:  # fmt: skip
-    """Craft the batches of a process that does not write the set; arguments as `write_adversarial_set` has them."""
+    """Craft the batches of a process that does not write the set. Arguments: see `write_adversarial_set`."""
     for _ in _Crafting(path, model, clean, plan, source, seed, batch).parts(worker):
         pass
 
 
 class _Crafting:
-    """The batches of one set, each of which can be crafted by itself: held open while they are."""
+    """The batches of one set. Each can be crafted by itself."""
 
     def __init__(
         self, path: Path, model: nn.Module, clean: AdversarialSet, plan: AttackPlan, source: str, seed: int, batch: int
@@ -167,7 +167,7 @@ class _Crafting:
         )  # fmt: skip
 
     def parts(self, worker: Worker) -> Iterator[Part]:
-        """All batches in order where this process writes, else none."""
+        """All batches in order if this process writes, else none."""
         if worker.size == 1:
             return map(self._craft, range(len(self._slices)))
         side = self._clean.info.contract.size
@@ -191,7 +191,7 @@ class _Crafting:
         return grid.numpy(), trace.record(ball.kept_share(perturbed, grid, clean))
 
     def _folder(self) -> Path:
-        """Of the finished batches; its name stands for all that makes their bytes."""
+        """Folder of the finished batches. Its name is a digest of everything that decides their bytes."""
         made_from = [
             self._plan.attack, str(self._plan.threat_model), self.settings, self._seed, self._source,
             self._clean.images_digest, len(self._slices), str(device_of(self._model)), torch.get_num_threads(),
@@ -202,18 +202,18 @@ class _Crafting:
 
 
 def _seed_of(seed: int, number: int) -> int:
-    """The seed of one batch; of the first that of the set."""
+    """Seed of one batch; the first batch has the seed of the set."""
     return seed if number == 0 else int(np.random.SeedSequence([seed, number]).generate_state(1, np.uint64)[0] >> 1)
 
 
 def _gradients(model: nn.Module, images: Tensor, labels: Tensor) -> NDArray[np.bool_]:
-    """Which images (N,) give the model a gradient."""
+    """Images (N,) for which the model gives a gradient."""
     gradient, _, _ = input_gradient(model, images, labels)
     return np.asarray((gradient.flatten(1).abs().amax(1) > 0).cpu().numpy())
 
 
 def _check_gradients(has_gradient: NDArray[np.bool_], *, where: str) -> None:
-    """Raise InvalidInputError where most images had no gradient to follow. has_gradient: bool (N,)."""
+    """Raise InvalidInputError if most images had no gradient to follow. has_gradient: bool (N,)."""
     silent = 1 - float(has_gradient.mean())
     if silent > _SILENT:
         raise InvalidInputError(
@@ -230,11 +230,11 @@ def attack_run(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> tuple[AdversarialSet, ...]:
-    """Write more sets for a finished run and enter them in its manifest.
+    """Write further sets for a finished run and enter them in its manifest.
 
-    With `against`, another run, the sets are crafted on that run's model over this run's clean images: transfer sets, named
-    after it. Where torchrun started several processes, they share the batches, and only the first of them returns sets.
-    Raises InvalidInputError where the contracts of the two runs differ.
+    against: another run. The sets are then crafted on that run's model from this run's clean images; such transfer sets are
+    named after that run. If torchrun started several processes, they share the batches, and only the first process returns
+    sets. Raises InvalidInputError if the contracts of the two runs differ.
     """
     worker = this_worker()
     manifest = read_run(run)
@@ -261,8 +261,9 @@ def attack_run(
                 path, model, clean, plan, name=name, source=weights.digest, seed=seed, worker=worker, progress=progress
             )
         )
-        # Entered at once: a set that replaces one of the run would otherwise contradict the manifest while the next is made.
-        # Read anew, since another attack on the run may have entered a set of its own.
+        # Entered at once: otherwise a set that replaces one of the run would contradict the manifest while the next one is
+        # made.
+        # Read again, because another attack on the run may have entered a set meanwhile.
         with one_writer(RunFolder(run).manifest_lock, place=str(run), wait=_PATIENCE):
             manifest = read_run(run)
             write_run(run, replace(manifest, sets={**manifest.sets, name: record(path, relative_to=run)}))
@@ -272,10 +273,10 @@ def attack_run(
 def plans_for(
     run: Path, names: tuple[str, ...], *, norm: Norm, eps: str | None, settings: Mapping[str, Any]
 ) -> tuple[AttackPlan, ...]:
-    """One plan for each attack, NAME or NAME:key=value,...; `eps` None takes that of the run's own sets.
+    """One plan for each attack, NAME or NAME:key=value,... eps: None for that of the run's own sets.
 
-    settings: for all attacks that have them; those that are None keep the default, and one that an attack is given itself
-    goes before. Raises InvalidInputError where no attack has a setting.
+    settings: for all attacks that have them. None keeps the default, and a setting in an attack's own text takes precedence.
+    Raises InvalidInputError if no attack has a setting.
     """
     threat_model = own_threat_model(run, norm) if eps is None else ThreatModel(norm, parse_eps(eps))
     if threat_model is None:
@@ -293,7 +294,7 @@ def plans_for(
 
 
 def own_threat_model(run: Path, norm: Norm) -> ThreatModel | None:
-    """That of the run's own sets in this norm; None where it has none."""
+    """Threat model of the run's own sets in this norm; None if there is none."""
     manifest = read_run(run)
     for file in manifest.sets.values():
         own = open_set(resolve(run, file)).info.threat_model

@@ -1,4 +1,4 @@
-"""Hardening in the loop: the batches of a method, and gradients at weights that are moved against it."""
+"""Hardening in the training loop: the batches of a method, and gradients at adversarially perturbed weights."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from skinaudit.trainer.inner_attack import AttackedCopy, Batch
 from skinaudit.trainer.objective import Objective
 from skinaudit.trainer.recipes import Hardening
 
-_TINY = 1e-12  # of a norm that divides
+_TINY = 1e-12  # smallest norm by which is divided
 
 
 class Hardener:
-    """What a hardened training holds open: the attacked copy of the model, and what its method carries along.
+    """State of a hardened training: the attacked copy of the model, and what its method keeps between batches.
 
-    function: that of `model`, as it is trained. classes: names in the order of the columns. repeats: how many times each
-    batch is trained on.
+    function: `model` as it is trained. classes: names in the order of the columns. repeats: how often each batch is trained
+    on.
     """
 
     def __init__(
@@ -42,12 +42,12 @@ class Hardener:
         self.begin(torch.Generator())
 
     def begin(self, generator: torch.Generator) -> None:
-        """Begin an epoch. generator: of its attacks, on the device of the images."""
+        """Begin an epoch. generator: for its attacks, on the device of the images."""
         self._generator = generator
         self._carried: dict[str, Any] = {}
 
     def batch(self, images: Tensor, labels: Tensor, *, share: float) -> Batch | None:
-        """The batch as the method needs it after `share` (0 to 1) of the training; None in the warm-up.
+        """The batch in the method's form after `share` (0 to 1) of the training; None in the warm-up.
 
         images: float32 (N, 3, H, W). labels: int64 (N,).
         """
@@ -57,29 +57,29 @@ class Hardener:
             return None
         clean = round(self._chosen.clean_share * len(images))
         if self._chosen.batch_norm == "train" and clean < len(images):
-            clean = min(clean, max(0, len(images) - 2))  # one image has no batch statistics
+            clean = min(clean, max(0, len(images) - 2))  # a single image has no batch statistics
         return Batch(
             self._function, self._attacked, images, labels, self._objective, threat_models,
             steps=self._chosen.steps, clean=clean, generator=self._generator, carried=self._carried,
         )  # fmt: skip
 
     def perturb(self, batch: Batch) -> Tensor:
-        """The images to train on, float32 (N, 3, H, W). Neither weights nor running statistics are touched."""
+        """The images to train on, float32 (N, 3, H, W). Weights and running statistics do not change."""
         return self._method.perturb(batch, **self._settings)
 
     def loss(self, batch: Batch, perturbed: Tensor) -> tuple[Tensor, Tensor]:
-        """The method's loss, and the logits (N, classes) that it was computed from."""
+        """The method's loss, and the logits (N, classes) from which it was computed."""
         return self._method.loss(batch, perturbed, **self._settings)
 
     def sharpen(self, batch: Batch, perturbed: Tensor) -> None:
-        """Under adversarial weight perturbation, replace the gradients by those at the moved weights."""
+        """With adversarial weight perturbation, replace the gradients by those at the perturbed weights."""
         if self._chosen.awp:
             fixed = perturbed.detach()
             move_weights_against(self._model, lambda: self.loss(batch, fixed)[0], gamma=self._chosen.awp)
 
 
 def repeats_of(chosen: Hardening | None) -> int:
-    """How many times each batch is trained on."""
+    """How often each batch is trained on."""
     if chosen is None:
         return 1
     repeats: int = hardening.load(chosen.method, chosen.settings)[1].get("repeats", 1)
@@ -87,11 +87,11 @@ def repeats_of(chosen: Hardening | None) -> int:
 
 
 def move_weights_against(model: nn.Module, loss: Callable[[], Tensor], *, gamma: float) -> None:
-    """Replace the gradients by those of `loss` at weights that are moved up the loss, then move the weights back.
+    """Replace the gradients by those of `loss` at weights that were moved to increase the loss; then restore the weights.
 
-    Adversarial weight perturbation (Wu et al. 2020, https://arxiv.org/abs/2004.05884): each tensor of weights moves along
-    its gradient by `gamma` times its norm; biases and batch norm stay. The gradients at the weights as they are have to be
-    there. Running statistics stay those of the weights as they are.
+    Adversarial weight perturbation (Wu et al. 2020, https://arxiv.org/abs/2004.05884): each weight tensor moves along its
+    gradient by `gamma` times its norm; biases and batch norm do not move. The gradients at the original weights must be
+    present. Running statistics stay those of the original weights.
     """
     weights = [weight for weight in model.parameters() if weight.grad is not None and weight.ndim > 1]
     before = [weight.detach().clone() for weight in weights]

@@ -1,4 +1,4 @@
-"""From what a user chose about hardening to its settings."""
+"""Converts what a user chose about hardening to its settings."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from skinaudit.trainer import hardening
 from skinaudit.trainer.recipes import Hardening, Recipe
 
 STEPS = 3
-"""Of the inner attack, where the method leaves them open and none are given."""
+"""Of the inner attack, if neither the method nor the user sets them."""
 
 
 def hardening_of(
@@ -29,11 +29,10 @@ def hardening_of(
     awp: float = 0.0,
     class_eps: Mapping[str, Fraction] | None = None,
 ) -> Hardening | None:
-    """None for `none`; for `NAME[:KEY=VALUE,...]` the settings, with the recipe's warm-up, ramp and clean share where none
-    is given.
+    """The settings for `NAME[:KEY=VALUE,...]`, None for `none`.
 
-    Raises InvalidInputError for an unknown method, for settings that it does not have, and where warm-up and ramp leave no
-    epoch at full eps.
+    Warm-up, ramp and clean share that are not given are the recipe's. Raises InvalidInputError for an unknown method, for
+    settings that it does not have, and if warm-up and ramp leave no epoch at full eps.
     """
     if chosen == "none":
         given = {"--hardening-eps": train_eps_255, "--awp": awp, "--class-eps": class_eps}

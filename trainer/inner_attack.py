@@ -1,4 +1,4 @@
-"""The inner attack of hardening: one batch, the frozen copy that is attacked, and the ascent within each image's radius."""
+"""The inner attack of hardening: one batch, the frozen copy that is attacked, and PGD within each image's radius."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from skinaudit.trainer.recorded_steps import RecordedSteps
 
 
 class AttackedCopy:
-    """The function that the inner attack ascends: a frozen copy that follows a model in training.
+    """The function that the inner attack sees: a frozen copy that follows a model in training.
 
-    batch_norm: `eval` has the running statistics folded in, `train` uses those of the batch. computing: the precision of its
-    passes, and whether `recorded_steps` may record them.
+    batch_norm: `eval` folds the running statistics in, `train` uses those of the batch. computing: precision of its passes,
+    and whether `recorded_steps` may record them.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class AttackedCopy:
         self.recorded = RecordedSteps(self.now, steps=steps) if computing.cuda_graphs else None
 
     def now(self) -> nn.Module:
-        """The copy, with the weights and statistics that the model has at this moment."""
+        """The copy with the present weights and statistics of the model."""
         if self._folded:
             refold(self._copy, self._model)
         else:
@@ -53,12 +53,12 @@ class AttackedCopy:
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """One batch of hardening and what its method works with.
+    """One batch of hardening and the objects that its method uses.
 
-    function: of the model in training, with gradients for its weights. attacked: its copy for the inner attack. images:
-    float32 (N, 3, H, W) in [0, 1], clean. labels: int64 (N,). objective: the loss of the recipe. threat_models: at this
-    moment of the training, one a class. steps: of the inner attack. clean: how many images, the first ones, stay as they
-    are. carried: what a method keeps from batch to batch of an epoch.
+    function: the model in training, with gradients for its weights. attacked: its copy for the inner attack. images: float32
+    (N, 3, H, W) in [0, 1], clean. labels: int64 (N,). objective: loss of the recipe. threat_models: at this moment of the
+    training, one per class. steps: of the inner attack. clean: number of images, the first ones, that stay clean. carried:
+    what a method keeps from batch to batch of an epoch.
     """
 
     function: Callable[[Tensor], Tensor]
@@ -73,11 +73,11 @@ class Batch:
     carried: dict[str, Any] = field(default_factory=dict)
 
     def logits(self, images: Tensor) -> Tensor:
-        """What the model in training answers: (N, classes), with a graph."""
+        """Answers of the model in training: (N, classes), with a graph."""
         return self.function(images.contiguous(memory_format=torch.channels_last))
 
     def radii(self) -> Tensor:
-        """The eps of each image in pixel units: (N, 1, 1, 1)."""
+        """Eps of each image in pixel units: (N, 1, 1, 1)."""
         eps = torch.tensor([threat_model.eps for threat_model in self.threat_models], device=self.images.device)
         return eps[self.labels].view(-1, 1, 1, 1)
 
@@ -89,10 +89,10 @@ class Batch:
         loss: Loss | None = None,
         step_share: float | None = None,
     ) -> Tensor:
-        """The images, all but the clean ones moved within their radius by PGD on the copy, without a graph.
+        """All but the clean images moved within their radius by PGD on the copy, without a graph.
 
-        targets: what `loss` takes instead of the labels, (N, ...). loss: None for the cross-entropy. step_share: size of a
-        step in eps; None for Madry's 2.5 / steps.
+        targets: what `loss` gets instead of the labels, (N, ...). loss: None for the cross-entropy. step_share: step size in
+        units of eps; None for Madry's 2.5 / steps.
         """
         if self.clean == len(self.images):
             return self.images
@@ -114,7 +114,7 @@ class Batch:
         return moved
 
     def _groups(self) -> Iterator[tuple[ThreatModel, Tensor | slice]]:
-        """The images that are attacked, by radius."""
+        """The attacked images, grouped by radius."""
         kinds = sorted(set(self.threat_models), key=lambda threat_model: threat_model.eps_255)
         if len(kinds) == 1:
             yield kinds[0], slice(self.clean, None)

@@ -1,4 +1,4 @@
-"""How far the channels of a model in training reach, and what equalises them (Nagel et al. 2019).
+"""Ranges of the channels of a model in training, and the scales that equalise them (Nagel et al. 2019).
 
 https://arxiv.org/abs/1906.04721
 """
@@ -12,30 +12,31 @@ import torch
 from torch import Tensor, nn
 
 _OUTLIERS = 0.01
-"""Part of the images that is left out: those that reach farthest beyond the median one, as in skinaudit.export.outliers."""
+"""Share of the images that is left out as outliers, as in skinaudit.export.outliers.
+"""
 _SMALLEST = 2.0**-8
 
 
 def usual(peaks: Sequence[Tensor]) -> Tensor:
-    """Indices of the images to measure ranges on. peaks: of each layer the largest absolute value (M,) of each image."""
+    """Indices of the images for measuring ranges. peaks: for each layer, the largest absolute value (M,) of each image."""
     reach = torch.stack([peak / peak.median().clamp(min=1e-30) for peak in peaks]).amax(0)
     dropped = min(math.ceil(_OUTLIERS * len(reach)), len(reach) - 1)
     return reach.argsort(stable=True)[: len(reach) - dropped].sort().values
 
 
 def scales(peak: Tensor) -> Tensor:
-    """Divisors (C,) that give all channels between two convolutions the same range; peak (C,): the largest of each.
+    """Divisors (C,) that give all channels between two convolutions the same range. peak: (C,), the largest value of each.
 
-    An export leaves part of the spread to the weights of the next layer, where they have one range for several channels. In
-    training they adapt, and once they are on the int8 grid, only the activations are still rounded.
+    An export leaves part of the spread to the weights of the next layer if these have one range for several channels. In
+    training the weights adapt, and when they are on the int8 grid, only the activations are still rounded.
     """
     return torch.where(peak > 0, (peak / peak.max().clamp(min=1e-30)).clamp(_SMALLEST), 1.0)
 
 
 def pairs(model: nn.Module, normed: Collection[nn.Module]) -> Iterator[tuple[nn.Conv2d, nn.Conv2d]]:
-    """Convolutions with a ReLU alone between them, in chains of layers that each feed the next one only.
+    """Pairs of convolutions with only a ReLU between them, in chains of layers that each feed only the next one.
 
-    normed: the convolutions that a batch norm follows, which may lie between them, too.
+    normed: convolutions followed by a batch norm, which may also be between them.
     """
     for chain in _chains(model):
         layers = [layer for before, layer in zip([None, *chain], chain, strict=False) if not _folds(before, layer, normed)]
@@ -51,7 +52,7 @@ def _folds(before: nn.Module | None, layer: nn.Module, normed: Collection[nn.Mod
 
 
 def _chains(module: nn.Module) -> Iterator[list[nn.Module]]:
-    """The sequences of a model, those within them unrolled."""
+    """The sequences of a model, with nested ones expanded."""
     if isinstance(module, nn.Sequential):
         chain = list(_unrolled(module))
         yield chain

@@ -1,9 +1,9 @@
-"""Training for int8 (quantisation-aware): the last epochs see the rounding that an int8 engine will do.
+"""Training for int8 (quantisation-aware): the last epochs include the rounding of an int8 engine.
 
 Weights and activations are rounded in the forward pass, and gradients pass as if they were not (Jacob et al. 2018,
 https://arxiv.org/abs/1712.05877; Krishnamoorthi 2018, https://arxiv.org/abs/1806.08342). Batch norm keeps its statistics and
-is folded into the convolutions, and channels are equalised (skinaudit.trainer.int8_channels). What is kept is an ordinary
-float model whose weights lie on the int8 grid: its export rounds the activations alone.
+is folded into the convolutions, and channels are equalised (skinaudit.trainer.int8_channels). The result is an ordinary
+float model whose weights are on the int8 grid, so its export rounds only the activations.
 """
 
 from __future__ import annotations
@@ -23,30 +23,30 @@ from skinaudit.trainer.int8_channels import pairs, scales, usual
 from skinaudit.trainer.models import foldable
 
 CALIBRATION_IMAGES = 512
-"""Training images on which ranges are measured, here and by an export."""
+"""Number of training images on which ranges are measured, here and by an export."""
 
 _LEVELS = 127
-"""Largest code: ranges and weights are symmetric and signed, the coarser of the two forms of int8 that are exported."""
+"""Largest code. Ranges and weights are symmetric and signed, the coarser of the two exported forms of int8."""
 _AGREEMENT, _REACH = 3.0, 0.05
-"""Weights in the loss of answers that rounding moves, and of values beyond their range."""
+"""Weights in the loss: of answers changed by rounding, and of values beyond their range."""
 _BATCH = 64
 
 
 def calibration_rows(count: int, *, seed: int) -> NDArray[np.int64]:
-    """Which of `count` training images measure the ranges, in increasing order."""
+    """Indices, in increasing order, of the `count` training images that measure the ranges."""
     return np.sort(np.random.default_rng(seed).choice(count, min(CALIBRATION_IMAGES, count), replace=False))
 
 
 def first_epoch(share: float, *, epochs: int) -> int:
-    """The first epoch, from 0, of the last `share` of all; `epochs` where the share is 0."""
+    """The first epoch, from 0, of the last `share` of all; `epochs` if the share is 0."""
     return epochs - math.ceil(round(share * epochs, 9))
 
 
 class RoundedModel:
-    """What an int8 engine of a model in training computes, with gradients for the model's own parameters.
+    """The function of an int8 engine of a model in training, with gradients for the model's own parameters.
 
-    images: uint8 (M, 3, H, W), on which channels are equalised and ranges measured, once, with the weights of this moment.
-    Batch norm uses its running statistics and changes none; dropout is off.
+    images: uint8 (M, 3, H, W). Channels are equalised and ranges measured on them once, with the weights of this moment.
+    Batch norm uses its running statistics and does not change them; dropout is off.
     """
 
     def __init__(self, model: nn.Module, images: NDArray[np.uint8]) -> None:
@@ -66,10 +66,10 @@ class RoundedModel:
     def __call__(self, images: Tensor) -> Tensor:
         """Logits (N, classes) of the int8 engine for images float32 (N, 3, H, W) in [0, 1].
 
-        Whatever loss is computed from them, its backward pass also descends the distance of the answers from those of the
-        float model with the same weights: the sum d of both Kullback-Leibler divergences, as log(1 + d) so that few images
-        far out do not lead. Values beyond their range cost, too, so that no rare image stretches it. Computed in fp32, also
-        where training is in bf16.
+        The backward pass of any loss computed from them also reduces the distance to the answers of the float model with the
+        same weights. The distance is log(1 + d), d the sum of both Kullback-Leibler divergences, so that a few outliers do
+        not dominate. Values beyond their range are penalised too, so that no rare image stretches it. Computed in fp32, even
+        if training is in bf16.
         """
         with torch.autocast(images.device.type, enabled=False):
             exact = self.logits(images, rounds=False)
@@ -81,7 +81,7 @@ class RoundedModel:
         return logits
 
     def logits(self, images: Tensor, *, rounds: bool) -> Tensor:
-        """Logits (N, classes) with the weights on the int8 grid and, if it `rounds`, the activations, too."""
+        """Logits (N, classes) with the weights on the int8 grid; if `rounds`, the activations too."""
         for layer in self._layers.values():
             layer.rounds = rounds
         answers: Tensor = self._rounded(images.contiguous(memory_format=torch.channels_last))
@@ -113,21 +113,21 @@ class RoundedModel:
 
     @torch.no_grad()
     def _measure(self, images: NDArray[np.uint8]) -> None:
-        """Divisors of channels and ranges, from one pass over the images."""
+        """Channel divisors and ranges, from one pass over the images."""
         of_images = self._peaks(images)
         kept = usual([peak.amax(1) for peak in of_images.values()])
         peaks = {layer: peak[kept].amax(0) for layer, peak in of_images.items()}
         for first, second in pairs(self._model, _norms(self._model)):
             peak = peaks[second]
             divisors = scales(peak)
-            # A channel that is silent on these images must not wake up in a rare one, multiplied by whatever follows.
+            # A channel that is silent on these images must not be multiplied if a rare image activates it.
             self._layers[first].after, self._layers[second].before = divisors, divisors * (peak > 0)
             peaks[second] = peak / divisors
         for layer, peak in peaks.items():
             self._layers[layer].range = max(float(peak.max()), 1e-12)
 
     def _peaks(self, images: NDArray[np.uint8]) -> dict[nn.Module, Tensor]:
-        """Of the input of each layer, in float, the largest absolute value (M, C) of each image and channel."""
+        """For the input of each layer in float: the largest absolute value (M, C) of each image and channel."""
         parts = []
         for part in slices(len(images), _BATCH):
             self.logits(to_pixels(images[part], device=device_of(self._model)), rounds=False)
@@ -136,7 +136,7 @@ class RoundedModel:
 
 
 class _Beside(torch.autograd.Function):
-    """Values as they are; whoever descends a loss of them also descends `penalty`, a scalar."""
+    """Returns the values unchanged. The backward pass of a loss of them also descends `penalty`, a scalar."""
 
     @staticmethod
     def forward(context: Any, values: Tensor, penalty: Tensor) -> Tensor:
@@ -151,22 +151,22 @@ class _Beside(torch.autograd.Function):
 
 
 class _Rounded(nn.Module):
-    """A layer of the model in training, with its parameters, whose input and weights may lie on the int8 grid.
+    """A layer of the model in training, with its parameters. Its input and weights can be put on the int8 grid.
 
-    The channels of its input arrive divided by `before`, those of its output leave divided by `after`.
+    The channels of its input arrive divided by `before`; those of its output leave divided by `after`.
     """
 
     def __init__(self, layer: nn.Module, norm: nn.BatchNorm2d | None) -> None:
         super().__init__()
-        self._shared = (layer, norm)  # a tuple, so that the parameters stay the model's alone
+        self._shared = (layer, norm)  # a tuple, so that the parameters belong to the model alone
         self.before: Tensor | None = None
         self.after: Tensor | None = None
-        self.range: float | None = None  # while it is not known, the layer computes in float and notes `peaks`
+        self.range: float | None = None  # until it is known, the layer computes in float and records `peaks`
         self.rounds = False
         self.peaks, self.reach = torch.zeros(0), torch.zeros(0)
 
     def weights(self) -> tuple[Tensor, Tensor | None]:
-        """Weights and bias, batch norm folded in and channels divided, not rounded."""
+        """Weights and bias with batch norm folded in and channels divided, not rounded."""
         layer, norm = self._shared
         assert isinstance(layer, nn.Conv2d | nn.Linear)
         weight, bias = layer.weight, layer.bias
@@ -188,7 +188,7 @@ class _Rounded(nn.Module):
             self.peaks = values.reshape(*values.shape[:2], -1).abs().amax(2)
         elif self.rounds:
             values = torch.fake_quantize_per_tensor_affine(values, self.range / _LEVELS, 0, -_LEVELS - 1, _LEVELS)
-        else:  # of each image; the logarithm also moves values that are far out
+        else:  # mean over each image; the logarithm also gives far outliers a gradient
             self.reach = (values.flatten(1).abs().amax(1) / self.range).clamp(min=1).log().mean()
         if not isinstance(layer, nn.Conv2d | nn.Linear):
             pooled: Tensor = layer(values)
@@ -202,12 +202,12 @@ class _Rounded(nn.Module):
 
 
 def on_int8_grid(weight: Tensor) -> Tensor:
-    """Weights rounded to 127 steps up and down of the largest in their output channel; gradients pass unchanged."""
+    """Weights rounded to multiples of 1/127 of the largest one in their output channel; gradients pass unchanged."""
     largest = weight.detach().abs().flatten(1).amax(1).clamp(min=1e-30)
     zero = torch.zeros(len(largest), dtype=torch.int32, device=weight.device)
     return torch.fake_quantize_per_channel_affine(weight, largest / _LEVELS, zero, 0, -_LEVELS, _LEVELS)
 
 
 def _norms(model: nn.Module) -> dict[nn.Module, nn.BatchNorm2d]:
-    """The batch norm behind each convolution that has one."""
+    """The batch norm after each convolution that has one."""
     return {convolution: norm for _, convolution, norm in foldable(model)}

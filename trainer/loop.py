@@ -1,4 +1,4 @@
-"""The training loop: epochs, schedule, early stopping, checkpoints that resume to the same bits."""
+"""The training loop: epochs, schedule, early stopping, and checkpoints that resume to the same bits."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ _STATE = Annotated[
         required=("settings", "groups", "schedule", "history"),
     ),
 ]
-"""Type hint of what a checkpoint holds besides tensors."""
+"""Type of what a checkpoint holds besides tensors."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,13 +85,13 @@ def fit(
 ) -> list[Epoch]:
     """Train `model` in place and leave it with the weights of its best epoch; returns the log of all epochs.
 
-    Where the recipe averages, the weights that are validated and kept are the moving average of those that are trained.
-    int8_share: part of the epochs, the last ones, that trains for int8; only these are kept, on the int8 grid.
+    If the recipe averages, the weights that are validated and kept are the moving average of the trained ones. int8_share:
+    share of the epochs, at the end, that trains for int8. Only these epochs are kept, with weights on the int8 grid.
 
     After each epoch it writes `checkpoint.safetensors` and `best.safetensors` atomically and appends to `log.jsonl` in
-    `folder`. With `resume` it goes on behind the checkpoint, if there is one, to the same bits as an uninterrupted run on
-    the same machine. Raises TrainingDivergedError when the loss turns NaN or infinite, InvalidInputError on a checkpoint
-    of other settings.
+    `folder`. With `resume` it continues after the checkpoint, if there is one, to the same bits as an uninterrupted run on
+    the same machine. Raises TrainingDivergedError if the loss becomes NaN or infinite, InvalidInputError for a checkpoint
+    with other settings.
     """
     channels_last(model)
     optimiser = build_optimiser(model, recipe)
@@ -126,7 +126,7 @@ def fit(
             function = RoundedModel(model, train.images[measured])
             hardener = hardener_of(function)
         with torch.random.fork_rng(), arithmetic(computing, device_of(model)):
-            # Dropout draws from the global generator; seeding it by epoch makes a resumed run draw the same numbers.
+            # Dropout uses the global generator. Seeding it per epoch makes a resumed run draw the same numbers.
             torch.manual_seed(_derived(seed, epoch))
             loss, accuracy = _train_epoch(
                 model, average, feed, optimiser, schedule,
@@ -136,7 +136,7 @@ def fit(
         seconds = time.perf_counter() - started
         kept = candidate if epoch < first_rounded else RoundedModel(candidate, train.images[measured]).on_grid()
         figures = _validate(kept, val, classes=len(classes), recipe=recipe, hardening=hardening, seed=seed)
-        if figures is None:  # so that no checkpoint ever holds weights that the next epoch cannot go on from
+        if figures is None:  # so that no checkpoint contains weights from which the next epoch cannot continue
             raise _diverged("the validation logits became NaN or infinite", epoch, optimiser)
         record: Epoch = {
             "epoch": epoch + 1,
@@ -186,7 +186,7 @@ def _train_epoch(
 ) -> tuple[float, float]:
     """One pass over the training images; returns mean loss and accuracy on the images as trained on.
 
-    function: that of `model`, as it is trained. tail: see `follow`.
+    function: `model` as it is trained. tail: see `follow`.
     """
     order = np.random.default_rng(seed).permutation(len(feed))[: _visited_images(len(feed), recipe.batch)]
     flips = torch.Generator().manual_seed(seed + 1)
@@ -228,7 +228,7 @@ def _train_epoch(
 
 
 def _visited_images(count: int, batch: int) -> int:
-    """How many of `count` images an epoch visits: batch norm cannot train on a last batch of one, so that one sits out."""
+    """Number of the `count` images that an epoch uses. A last batch of one image is skipped, because of batch norm."""
     return count - 1 if count % batch == 1 else count
 
 
@@ -242,10 +242,10 @@ def _diverged(problem: str, epoch: int, optimiser: torch.optim.Optimizer) -> Tra
 def _validate(
     model: nn.Module, val: Examples, *, classes: int, recipe: Recipe, hardening: Hardening | None, seed: int
 ) -> dict[str, Any] | None:
-    """Validation figures; `monitor` is the one that the recipe names, under attack where the training is hardened.
+    """Validation figures. `monitor` is the one named by the recipe; it is measured under attack if the training is hardened.
 
-    `val_one_class` says whether the model gives nearly the same answer to all clean images. None where the model answers
-    NaN or infinity.
+    `val_one_class` says whether the model gives nearly the same answer to all clean images. Returns None if the model's
+    answers contain NaN or infinity.
     """
     frozen = folded(model)
     logits = logits_of(frozen, val.images)
@@ -272,11 +272,11 @@ def _validate(
 
 
 def _is_best(record: Epoch, history: list[Epoch], *, recipe: Recipe, hardening: Hardening | None, before: int = 0) -> bool:
-    """Whether to keep this epoch: better than all before that could be kept. While eps still grows, none is.
+    """Whether to keep this epoch: better than all earlier ones that could be kept. While eps grows, none is kept.
 
-    A model that answers one class everywhere is perfectly stable under attack, so that its figure can exceed that of a
-    model that has learnt something: it counts as worse than any other. So does one that overfitted to a one-step attack.
-    before: number of epochs that cannot be kept, because training for int8 has not begun.
+    A model that always answers one class is perfectly stable under attack, so its figure can exceed that of a model that has
+    learnt something. It counts as worse than any other, and so does one that overfitted to a one-step attack. before: number
+    of epochs that cannot be kept because training for int8 has not begun.
     """
     first = max(_first_kept(recipe, hardening), before + 1)
     if record["epoch"] < first:
@@ -324,7 +324,7 @@ def _save(
 
 
 def _is_state(value: Any) -> bool:
-    """Whether an entry of a schedule changes while it runs. Functions do not, and neither does its initial infinity."""
+    """Whether an entry of a schedule changes while it runs. Functions do not, and its initial infinity does not."""
     return not callable(value) and not (isinstance(value, float) and math.isinf(value))
 
 
@@ -356,7 +356,7 @@ def _restore(
 
 
 def _load_best(model: nn.Module, path: Path, history: list[Epoch]) -> None:
-    """Load the weights of the epoch that was kept; raises InvalidInputError where the file is damaged or of another one."""
+    """Load the weights of the kept epoch; raises InvalidInputError if the file is damaged or from another epoch."""
     kept = max((past["epoch"] for past in history if past["best"]), default=0)
     _, state = checkpoint.load(path)
     if not kept or state.get("epoch") != kept:

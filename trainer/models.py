@@ -1,4 +1,4 @@
-"""The classifiers: an architecture that takes pixels in [0, 1] and normalises them first; and batch norm folded away."""
+"""The classifiers: an architecture after a normalisation layer, for pixels in [0, 1]; and folding of batch norm."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Normalise(nn.Module):
 
 
 class TwoLogits(nn.Module):
-    """One column as two: 0, and the logit of the positive class less `shift`, that of the threshold. It is not exported."""
+    """One column as two: 0, and the logit of the positive class minus `shift`, the threshold's logit. It is not exported."""
 
     def __init__(self, positive: int, shift: float = 0.0) -> None:
         super().__init__()
@@ -55,10 +55,10 @@ def build(
 ) -> nn.Module:
     """Build a classifier with fresh weights from torch's global generator (seed it around the call).
 
-    Input float32 RGB (N, 3, size, size) in [0, 1], output logits (N, classes). `width` multiplies the channels;
-    the resolution multiplier of MobileNet is `size`. positive: of two classes, the one whose logit the last layer's only
-    column is, above `threshold` if it is named; None for a column a class. Raises InvalidInputError on an unknown arch or a
-    size too small.
+    Input float32 RGB (N, 3, size, size) in [0, 1], output logits (N, classes). `width` multiplies the channels; `size` takes
+    the place of MobileNet's resolution multiplier. positive: None for one column per class. Otherwise the name of one of two
+    classes: the last layer has one column, its logit, and this class is answered above `threshold`. Raises InvalidInputError
+    for an unknown arch or a size that is too small.
     """
     architecture = architectures.load(arch)
     if not 0 < width <= 4:
@@ -71,7 +71,7 @@ def build(
 
 
 def exported_part(model: nn.Module) -> nn.Module:
-    """What an engine of the model computes, the same layers: without the last one where it makes two columns of one."""
+    """The part of the model that an engine computes: without the layer that makes two columns of one."""
     layers = list(model.children())
     return nn.Sequential(*layers[:-1]) if layers and isinstance(layers[-1], TwoLogits) else model
 
@@ -90,11 +90,11 @@ def parameter_count(model: nn.Module) -> int:
 
 
 def folded(model: nn.Module) -> nn.Module:
-    """A frozen copy in evaluation mode, batch norm folded into the convolutions, channels last: the same function, faster.
+    """A frozen copy in evaluation mode, batch norm folded into convolutions, channels last: the same function, faster.
 
-    Meant for input gradients and inference. Equal to `model.eval()` up to float32 rounding; the weights are detached.
+    For input gradients and inference. Equal to `model.eval()` up to float32 rounding; the weights are detached.
     """
-    substitutes: dict[int, nn.Module] = {}  # by identity, as deepcopy's memo: what is folded away is never copied
+    substitutes: dict[int, nn.Module] = {}  # by identity, like deepcopy's memo: folded layers are never copied
     for _, convolution, norm in foldable(model):
         substitutes |= {id(convolution): _blank(convolution), id(norm): nn.Identity()}
     frozen = channels_last(copy.deepcopy(model, substitutes).eval().requires_grad_(False))
@@ -103,7 +103,7 @@ def folded(model: nn.Module) -> nn.Module:
 
 
 def _blank(convolution: nn.Conv2d) -> nn.Conv2d:
-    """A convolution of the same shape, with a bias, whose weights are not set."""
+    """A convolution of the same shape with a bias, with uninitialised weights."""
     weight = nn.Parameter(torch.empty_like(convolution.weight))
     blank = copy.deepcopy(convolution, {id(convolution.weight): weight})
     blank.bias = nn.Parameter(torch.empty_like(weight[:, 0, 0, 0]))
@@ -112,7 +112,7 @@ def _blank(convolution: nn.Conv2d) -> nn.Conv2d:
 
 @torch.no_grad()
 def refold(frozen: nn.Module, model: nn.Module) -> None:
-    """Bring `frozen`, once folded from `model`, up to date with weights and statistics that have moved since."""
+    """Update `frozen`, which was folded from `model`, after the weights and statistics of `model` have changed."""
     values: dict[str, Tensor] = {**dict(model.named_parameters()), **dict(model.named_buffers())}
     for path, convolution, norm in foldable(model):
         assert norm.running_mean is not None
@@ -126,7 +126,7 @@ def refold(frozen: nn.Module, model: nn.Module) -> None:
 
 
 def foldable(model: nn.Module) -> Iterator[tuple[str, nn.Conv2d, nn.BatchNorm2d]]:
-    """Each convolution that a batch norm follows, with its path in the model."""
+    """Each convolution followed by a batch norm, with its path in the model."""
     for path, parent in model.named_modules():
         for (name, layer), (_, following) in pairwise(parent.named_children()):
             if isinstance(layer, nn.Conv2d) and isinstance(following, nn.BatchNorm2d):
@@ -134,11 +134,12 @@ def foldable(model: nn.Module) -> Iterator[tuple[str, nn.Conv2d, nn.BatchNorm2d]
 
 
 STRUCTURES: dict[tuple[object, ...], Structure] = {}
-"""Structures by what decides them, because a trace takes seconds: a hardened run has that of the standard one."""
+"""Structures by everything that decides them: a trace takes seconds, and many runs have the same structure.
+"""
 
 
 def recorded_structure(model: nn.Module, *, size: int) -> Structure:
-    """Operators and connections of what is exported of a model, in evaluation mode; the model is left as it was."""
+    """Operators and connections of the exported part of a model in evaluation mode; the model does not change."""
     form = _form(exported_part(model), size)
     if form not in STRUCTURES:
         STRUCTURES[form] = _traced(model, size=size)
@@ -146,7 +147,7 @@ def recorded_structure(model: nn.Module, *, size: int) -> Structure:
 
 
 def _form(model: nn.Module, size: int) -> tuple[object, ...]:
-    """All that a trace depends on: layers with their settings, shapes, and values that are constants of the program."""
+    """Everything on which a trace depends: layers with settings, shapes, and values that become constants."""
     tensors = (*model.named_parameters(), *model.named_buffers())
     shapes = tuple((name, tuple(tensor.shape), tensor.dtype, tensor.device) for name, tensor in tensors)
     saved = model.state_dict().keys()
@@ -155,16 +156,16 @@ def _form(model: nn.Module, size: int) -> tuple[object, ...]:
 
 
 def _traced(model: nn.Module, *, size: int) -> Structure:
-    """A copy on the CPU is traced: on a GPU, depthwise convolutions bound the batch, and tracing refuses an open one."""
+    """Traces a copy on the CPU: on a GPU, depthwise convolutions limit the batch, and tracing refuses an unlimited one."""
     with torch.no_grad():
         program = torch.export.export(
             exported_part(copy.deepcopy(model).cpu().eval()),
-            (torch.zeros(2, 3, size, size),),  # a batch of 1 would be taken for a constant
+            (torch.zeros(2, 3, size, size),),  # a batch of 1 would be treated as a constant
             dynamic_shapes=({0: torch.export.Dim("batch", min=1)},),
         )
     return structure_of(program, size=size)
 
 
 def channels_last(model: nn.Module) -> nn.Module:
-    """The same module with its convolution weights in channels-last memory order, about 1.9 times as fast on a CPU."""
+    """The same module with convolution weights in channels-last memory order, about 1.9 times as fast on a CPU."""
     return model.to(memory_format=torch.channels_last)

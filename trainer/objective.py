@@ -1,4 +1,4 @@
-"""The loss that training descends: weighted cross-entropy, with smoothed labels or adjusted logits where asked for."""
+"""The training loss: weighted cross-entropy, optionally with smoothed labels or adjusted logits."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from skinaudit.trainer.recipes import Recipe
 class Objective:
     """A cross-entropy of logits (N, classes) and labels int64 (N,).
 
-    weights: float32 (classes,), one factor a class. smoothing: share of each label that is spread over all classes (Szegedy
-    et al. 2016, https://arxiv.org/abs/1512.00567). offsets: added to the logits in training alone, float32 (classes,); None
-    for none.
+    weights: float32 (classes,), one factor per class. smoothing: share of each label that is spread over all classes
+    (Szegedy et al. 2016, https://arxiv.org/abs/1512.00567). offsets: float32 (classes,), added to the logits in training
+    only; None for none.
     """
 
     weights: Tensor
@@ -35,11 +35,11 @@ class Objective:
         )  # fmt: skip
 
     def adjusted(self, logits: Tensor) -> Tensor:
-        """The logits as training compares them."""
+        """The logits with the offsets, as training compares them."""
         return logits if self.offsets is None else logits + self.offsets
 
     def mean(self, values: Tensor, labels: Tensor) -> Tensor:
-        """The mean of values (N,) with the weights of their classes, as the cross-entropy takes it: a scalar."""
+        """Mean of values (N,) with the weights of their classes, as in the cross-entropy: a scalar."""
         weights = self.weights[labels]
         return (weights * values).sum() / weights.sum()
 
@@ -47,7 +47,7 @@ class Objective:
 def build_objective(
     labels: NDArray[np.int64], *, classes: Sequence[str], recipe: Recipe, device: torch.device
 ) -> Objective:  # fmt: skip
-    """The recipe's loss for training images of these labels, int64 (N,)."""
+    """The recipe's loss for training images with these labels, int64 (N,)."""
     weights = class_weights(labels, classes=classes, recipe=recipe).to(device)
     offsets = None
     if recipe.logit_adjustment:
@@ -58,9 +58,9 @@ def build_objective(
 def logit_offsets(labels: NDArray[np.int64], *, classes: int, strength: float) -> Tensor:
     """`strength` times the logarithm of each class's share of the labels: float32 (classes,).
 
-    Added to the logits in training, they leave logits behind whose largest one is best for balanced accuracy (Menon et al.
-    2021, https://arxiv.org/abs/2007.07314, section 4.2; there the strength is called tau). A class without images counts as
-    one image.
+    If these are added to the logits in training, the largest of the remaining logits is the best answer for balanced
+    accuracy (Menon et al. 2021, https://arxiv.org/abs/2007.07314, section 4.2; the strength is called tau there). A class
+    without images counts as one image.
     """
     counts = np.bincount(labels, minlength=classes).clip(min=1)
     return torch.tensor(strength * np.log(counts / counts.sum()), dtype=torch.float32)

@@ -1,4 +1,4 @@
-"""What turns a recipe into an optimiser, a schedule and a weighted loss."""
+"""Makes an optimiser, a schedule and a weighted loss from a recipe."""
 
 from __future__ import annotations
 
@@ -19,12 +19,13 @@ Schedule = LambdaLR | ReduceLROnPlateau
 _RISE = 0.25
 """Share of a cycle in which the learning rate rises."""
 _FIRST, _LAST = 1 / 25, 1 / 250_000
-"""Factors on the learning rate at both ends of a cycle: those of torch's OneCycleLR."""
+"""Factors on the learning rate at both ends of a cycle, as in torch's OneCycleLR."""
 
 
 def build_optimiser(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """The recipe's optimiser over all weights that require gradients."""
-    # Weight decay is for the weights of convolutions and linear layers: biases and batch norm are one-dimensional.
+    """The recipe's optimiser for all weights that require gradients."""
+    # Weight decay is for weights of convolutions and linear layers, not for biases and batch norm, which are
+    # one-dimensional.
     decayed = [p for p in model.parameters() if p.requires_grad and p.ndim > 1]
     free = [p for p in model.parameters() if p.requires_grad and p.ndim <= 1]
     groups = [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": free, "weight_decay": 0.0}]
@@ -37,7 +38,7 @@ def build_optimiser(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
 def build_schedule(optimiser: torch.optim.Optimizer, recipe: Recipe, *, steps: int, warm_up: int = 0) -> Schedule:
     """The recipe's learning rate over `steps` optimiser steps in all.
 
-    The first `warm_up` of them have a cycle of their own: that training on clean images ends before hardening begins.
+    The first `warm_up` steps have their own cycle, so training on clean images ends before hardening begins.
     """
     if recipe.schedule == "plateau":
         return ReduceLROnPlateau(optimiser, mode="max", factor=recipe.factor, patience=recipe.patience - 1)
@@ -50,9 +51,9 @@ def build_schedule(optimiser: torch.optim.Optimizer, recipe: Recipe, *, steps: i
 
 
 def one_cycle(step: int, *, steps: int) -> float:
-    """The factor on the learning rate at a step, from 0, of a cycle of `steps`: up in its first quarter, then down.
+    """Factor on the learning rate at a step, from 0, of a cycle of `steps`: rises in the first quarter, then falls.
 
-    Each way is half a cosine, step for step as in torch's OneCycleLR, which has no cycles of less than five steps.
+    Both parts are half a cosine, step for step as in torch's OneCycleLR, which cannot do cycles of less than five steps.
     Smith & Topin 2018, https://arxiv.org/abs/1708.07120.
     """
     top = max(_RISE * steps - 1, _RISE)
@@ -66,7 +67,7 @@ def _between(start: float, end: float, share: float) -> float:
 
 
 def moving_average(model: nn.Module) -> AveragedModel:
-    """A copy of `model` whose weights and running statistics `follow` moves."""
+    """A copy of `model` whose weights and running statistics `follow` updates."""
     return AveragedModel(model, use_buffers=True)
 
 
@@ -74,12 +75,12 @@ def moving_average(model: nn.Module) -> AveragedModel:
 def follow(average: AveragedModel, model: nn.Module, *, decay: float, tail: int | None = None) -> None:
     """Move the weights and running statistics of `average` towards those of `model`.
 
-    After t updates it keeps the smaller of `decay` and (1 + t) / (10 + t), so that a short training is not averaged with
-    its random start. Averaging evens out the steps of adversarial training: Gowal et al. 2020,
-    https://arxiv.org/abs/2010.03593, section 4.3. tail: with a number, the average is the
-    model for so many updates and the equal average of all later ones (stochastic weight averaging, Izmailov et al. 2018,
-    https://arxiv.org/abs/1803.05407, but at every step and at the schedule's learning rate).
-    AveragedModel's own update reads its counter from the device twice.
+    After t updates, the average keeps a share of the smaller of `decay` and (1 + t) / (10 + t), so that a short training is
+    not averaged with its random start. Averaging smooths the steps of adversarial training: Gowal et al. 2020,
+    https://arxiv.org/abs/2010.03593, section 4.3. tail: if given, the average equals the model for this number of updates,
+    and is then the equal average of all later ones (stochastic weight averaging, Izmailov et al. 2018,
+    https://arxiv.org/abs/1803.05407, but at every step and with the schedule's learning rate). AveragedModel's own update is
+    not used, because it reads its counter from the device twice.
     """
     updates = int(average.n_averaged)  # on the CPU
     pairs = zip(average.module.state_dict().values(), model.state_dict().values(), strict=True)
@@ -88,7 +89,7 @@ def follow(average: AveragedModel, model: nn.Module, *, decay: float, tail: int 
         if updates and ours.is_floating_point():
             floating[0].append(ours)
             floating[1].append(theirs)
-        else:  # the number of batches that batch norm has seen, and everything at the first update
+        else:  # batch norm's count of batches, and everything at the first update
             ours.copy_(theirs)
     if floating[0]:
         share = 1 - min(decay, (1 + updates) / (10 + updates)) if tail is None else 1 / max(1, updates - tail + 1)
@@ -97,7 +98,7 @@ def follow(average: AveragedModel, model: nn.Module, *, decay: float, tail: int 
 
 
 def tail_of(recipe: Recipe, *, steps: int) -> int | None:
-    """After how many of `steps` updates weights are averaged equally; None where they are not."""
+    """Number of the `steps` updates after which weights are averaged equally; None if they are not."""
     return steps - max(1, round(recipe.swa * steps)) if recipe.swa else None
 
 

@@ -1,5 +1,7 @@
-"""Catastrophic overfitting: a model that withstands the one-step attack of its training and no other (Wong et al. 2020,
-https://arxiv.org/abs/2001.03994; Andriushchenko and Flammarion 2020, https://arxiv.org/abs/2007.02617)."""
+"""Catastrophic overfitting: a model that withstands only the one-step attack of its training.
+
+Wong et al. 2020, https://arxiv.org/abs/2001.03994; Andriushchenko and Flammarion 2020, https://arxiv.org/abs/2007.02617
+"""
 
 from __future__ import annotations
 
@@ -12,23 +14,23 @@ _HALF = 0.5
 
 
 def overfitted(*, clean: float, one_step: float, pgd: float) -> bool:
-    """Whether these accuracies on the same images are those of a model that overfitted to the one-step attack.
+    """Whether these accuracies on the same images show that a model overfitted to the one-step attack.
 
-    It keeps at least half of its clean accuracy under one step, and PGD leaves less than half of that. A model that is
-    merely weak loses under one step, too.
+    Such a model keeps at least half of its clean accuracy under one step, and less than half of that under PGD. A model that
+    is just weak also loses under one step.
     """
     return one_step >= _HALF * clean and pgd < _HALF * one_step
 
 
 def stopped_by_it(history: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether the last epoch overfitted and a better one is kept that did not: nothing more is to be expected."""
+    """Whether to stop: the last epoch overfitted, and a better one that did not is kept."""
     if not history or not history[-1].get(OVERFITTED):
         return False
     return any(past["best"] and _is_better(past, history[-1]) for past in history)
 
 
 def overfitting_remark(history: Sequence[Mapping[str, Any]], *, kept: int) -> tuple[str, ...]:
-    """A sentence with advice where an epoch overfitted; none otherwise. kept: the number of the epoch that was kept."""
+    """A sentence with advice if an epoch overfitted; else None. kept: number of the epoch that was kept."""
     first = next((epoch for epoch in history if epoch.get(OVERFITTED)), None)
     if first is None:
         return ()
@@ -47,5 +49,5 @@ def overfitting_remark(history: Sequence[Mapping[str, Any]], *, kept: int) -> tu
 
 
 def _is_better(epoch: Mapping[str, Any], collapsed: Mapping[str, Any]) -> bool:
-    """Whether an epoch did not overfit and withstands PGD better than one that did."""
+    """Whether an epoch did not overfit and is more accurate under PGD than one that did."""
     return not epoch.get(OVERFITTED) and epoch["val_robust_accuracy"] > collapsed["val_robust_accuracy"]

@@ -29,15 +29,16 @@ _FOLDED = re.compile(r"[0-9]+\.conv\.(weight|bias)")
 
 
 def load_pretrained(model: nn.Module, arch: str, source: str, *, contract: InputContract | None = None) -> str:
-    """Load weights to start from; returns a sentence on what was loaded.
+    """Load weights to start from; returns a sentence about what was loaded.
 
-    contract: what the model is to tell apart, None where its shape tells enough.
-    source: a run directory, whose model is taken over whole where it tells the same classes apart (to harden a standard
-    model), and without its last layer otherwise; a weights file (.safetensors, or
-    .pth read with weights_only); or a name that torchvision knows, such as IMAGENET1K_V1 (downloaded). Files may hold a
-    state dict of this arch, one of torchvision's, or the convolutions of a MobileNet v1 with batch norm folded in
-    (`0.conv.weight`, `0.conv.bias`, ...); from them the classifier's last layer is left fresh.
-    Raises InvalidInputError for what cannot be read, does not fit, or holds NaN or infinity.
+    source: a run directory, a weights file (.safetensors, or .pth read with weights_only), or a name that torchvision knows,
+    such as IMAGENET1K_V1 (downloaded). A run's model with the same classes is used completely (to harden a standard model);
+    with other classes, without its last layer. Files may contain a state dict of this arch, one of torchvision's, or the
+    convolutions of a MobileNet v1 with batch norm folded in (`0.conv.weight`, `0.conv.bias`, ...). The last layer of the
+    classifier is not loaded from files.
+
+    contract: the classes of the new model; None if its shape says enough. Raises InvalidInputError if the source cannot be
+    read, does not fit, or contains NaN or infinity.
     """
     path = Path(source)
     if path.is_dir():
@@ -57,7 +58,7 @@ def load_pretrained(model: nn.Module, arch: str, source: str, *, contract: Input
 
 
 def _from_run(model: nn.Module, run: Path, contract: InputContract | None) -> str:
-    """The weights of a finished run: all of them, or all but the last layer, whose columns are other classes."""
+    """The weights of a finished run: all, or all but the last layer if its columns are other classes."""
     manifest = read_run(run)
     weights, theirs = resolve(run, manifest.weights), manifest.contract
     title = f"run {manifest.name}, {short(manifest.weights.digest)}"
@@ -73,7 +74,7 @@ def _from_run(model: nn.Module, run: Path, contract: InputContract | None) -> st
 
 
 def _refuse_broken(state: Mapping[str, Tensor], *, where: object) -> None:
-    """A NaN or infinity in one weight makes every answer NaN: training would blame the learning rate."""
+    """Refuse NaN and infinity: one such weight spoils every answer, and training would blame the learning rate."""
     broken = [name for name, value in state.items() if not value.isfinite().all()]
     if broken:
         raise InvalidInputError(
@@ -88,9 +89,10 @@ def _read(path: Path) -> dict[str, Tensor]:
             return load_file(path)
         _refuse_packed(path)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # on pickle protocols: what cannot be read raises
+            # about pickle protocols; a file that cannot be read raises an error
+            warnings.simplefilter("ignore", UserWarning)
             state = torch.load(path, map_location="cpu", weights_only=True)
-    # The restricted unpickler meets arbitrary bytes in a damaged file, and says so in as many ways.
+    # The restricted unpickler fails on the arbitrary bytes of a damaged file with many different errors.
     except (
         SafetensorError,
         pickle.UnpicklingError,
@@ -117,7 +119,7 @@ def _read(path: Path) -> dict[str, Tensor]:
 
 
 def _refuse_packed(path: Path) -> None:
-    """Raise for an archive whose parts are more than its bytes; torch.save packs none, and torch would unpack any."""
+    """Raise for a compressed archive: torch.save compresses nothing, and torch would decompress any amount."""
     if not zipfile.is_zipfile(path):
         return
     with zipfile.ZipFile(path) as archive:
@@ -130,14 +132,14 @@ def _refuse_packed(path: Path) -> None:
 
 
 def _is_plain(tensor: Tensor) -> bool:
-    """Whether a tensor is dense, real, and as long as its bytes: a view can repeat one number 2^40 times."""
+    """Whether a tensor is dense, real and as long as its bytes. A view can repeat one number 2^40 times."""
     if tensor.layout is not torch.strided or tensor.is_quantized or tensor.is_complex() or tensor.device.type != "cpu":
         return False
     return tensor.numel() * tensor.element_size() <= tensor.untyped_storage().nbytes()
 
 
 def _download(arch: str, name: str) -> dict[str, Tensor]:
-    import torchvision  # takes a second, for models that have it alone
+    import torchvision  # takes a second to import, and only some models need it
 
     weights = torchvision.models.get_model_weights(arch)
     if name not in weights.__members__:
@@ -152,10 +154,10 @@ def _download(arch: str, name: str) -> dict[str, Tensor]:
 
 
 def _unfolded(model: nn.Module, state: dict[str, Tensor], *, where: str) -> dict[str, Tensor]:
-    """Map convolutions with folded batch norm onto convolution and batch norm pairs, in order.
+    """Map convolutions with folded batch norm onto pairs of convolution and batch norm, in order.
 
-    The bias goes to the batch norm's bias, its running statistics become 0 and 1, and its weight sqrt(1 + eps), so that in
-    evaluation mode the pair computes what the folded convolution did.
+    The bias becomes the batch norm's bias. Its running statistics become 0 and 1, and its weight sqrt(1 + eps). In
+    evaluation mode the pair then computes the same as the folded convolution.
     """
     convolutions = [name for name, layer in model.named_modules() if isinstance(layer, nn.Conv2d)]
     norms = [(name, layer) for name, layer in model.named_modules() if isinstance(layer, nn.BatchNorm2d)]
@@ -175,7 +177,7 @@ def _unfolded(model: nn.Module, state: dict[str, Tensor], *, where: str) -> dict
 
 def _transfer(model: nn.Module, state: dict[str, Tensor], *, where: str) -> str:
     own = model.state_dict()
-    # torchvision's names lack the number that nn.Sequential puts before the classifier behind its normalisation.
+    # torchvision's names lack the number that nn.Sequential adds to the classifier after its normalisation.
     named = {name if name in own else f"1.{name}": value for name, value in state.items()}
     head = [name for name, layer in model.named_modules() if isinstance(layer, nn.Linear)][-1]
     known = {name: value for name, value in named.items() if name in own and not name.startswith(f"{head}.")}

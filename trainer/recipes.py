@@ -20,16 +20,16 @@ _Value = TypeVar("_Value")
 class Recipe:
     """Every setting of standard training. Invariant: equal recipes, data and seed give equal weights on one machine.
 
-    optimiser: sgd with momentum, or adamw. schedule: `one-cycle` over all epochs, or `plateau`: the learning rate times
-    `factor` after `patience` epochs without better `monitor`. class_weighting: exponent w of weights n_c^-w in the
-    cross-entropy (0 none, 1 inverse frequency). class_costs: factors on those weights by class name: what a miss of that
-    class costs beside one of another. monitor: validation figure that chooses the best epoch and stops early after
-    `stop_patience` epochs without a better one (0: never). augment: `none`, `flips` (and quarter
-    turns) or `affine`, as in `trainer.augment`. averaging: decay of
-    the moving average of the weights, which is what is validated and kept (0: the weights themselves). swa: share of the
-    steps, at the end, whose weights are averaged equally instead (0: none). label_smoothing: share of each label that is
-    spread over all classes. logit_adjustment: strength of the class shares' logarithms on the logits in training (0: none).
-    clean_share, warm_up, ramp: of hardening, unless a Hardening says otherwise.
+    optimiser: sgd with momentum, or adamw. schedule: `one-cycle` over all epochs, or `plateau`: the learning rate is
+    multiplied by `factor` after `patience` epochs without a better `monitor`. class_weighting: exponent w of the weights
+    n_c^-w in the cross-entropy (0 none, 1 inverse frequency). class_costs: factors on these weights by class name: the cost
+    of missing that class relative to others. monitor: validation figure that chooses the best epoch; training stops after
+    `stop_patience` epochs without a better one (0: never). augment: `none`, `flips` (with quarter turns) or `affine`, see
+    `trainer.augment`. averaging: decay of the moving average of the weights; the average is validated and kept (0: the
+    weights themselves). swa: share of the steps, at the end, whose weights are averaged equally instead (0: none).
+    label_smoothing: share of each label that is spread over all classes. logit_adjustment: strength of the logarithms of the
+    class shares that are added to the logits in training (0: none). clean_share, warm_up, ramp: of hardening, unless a
+    Hardening says otherwise.
     """
 
     name: str
@@ -56,7 +56,7 @@ class Recipe:
     logit_adjustment: float = 0.0
 
     def to_json(self) -> dict[str, Any]:
-        """As plain JSON values. Later settings that are off are left out, so a run from before them reads the same."""
+        """As plain JSON values. Newer settings that are off are left out, so a run from before them has the same values."""
         settings = asdict(self)
         return {key: value for key, value in settings.items() if key not in _LATER or value}
 
@@ -70,7 +70,7 @@ RECIPES: Mapping[str, Recipe] = {
         monitor="balanced_accuracy", stop_patience=0, averaging=0.995,
     ),
     # Huq & Pervin 2020: SGD, learning rate 0.1, momentum 0.9, batch 16, halved after 3 epochs without better validation
-    # accuracy. The paper names no number of epochs and no stopping rule: 60 and 10 are ours.
+    # accuracy. The paper gives no number of epochs and no stopping rule: 60 and 10 are ours.
     "paper": Recipe(
         name="paper", epochs=60, batch=16, optimiser="sgd", learning_rate=0.1, momentum=0.9, weight_decay=0.0,
         schedule="plateau", patience=3, factor=0.5, class_weighting=0.0, augment="none",
@@ -83,15 +83,16 @@ RECIPES: Mapping[str, Recipe] = {
 class Hardening:
     """Adversarial training over `threat_model` by one of the methods of `trainer.hardening`.
 
-    train_eps_255: radius of the inner attack, in 8-bit steps, where it is not that of `threat_model`, under which the model
-    is validated all the same. steps: of the inner attack, of size 2.5 eps / steps from a random start. warm_up: share of all
-    epochs, at the beginning, that trains on clean images. ramp: share after it over which eps grows linearly from 0 to its
-    full value; at full eps from random weights a small model stays a constant answer. clean_share: of each batch left clean
-    (0 is Madry's; 0.5 is the paper's mix). batch_norm: mode of the inner attack's batch norm. `eval` attacks the function
-    that is deployed (running statistics, folded into the convolutions; it is faster). `train` uses the batch's statistics.
-    method, settings: of `trainer.hardening`, with its defaults where a setting is not given. awp: how far weights are moved
-    up the loss, as a share of their norm, before the gradient is taken (0: not). class_eps: radius of the inner attack for
-    the images of a class, in 8-bit steps, where it is not the common one.
+    train_eps_255: radius of the inner attack in 8-bit steps, if it differs from that of `threat_model`. Validation always
+    uses `threat_model`. steps: of the inner attack; each has the size 2.5 eps / steps, from a random start. warm_up: share
+    of all epochs, at the beginning, that trains on clean images. ramp: share of all epochs after it, over which eps grows
+    linearly from 0 to its full value. At full eps from random weights, a small model keeps giving a constant answer.
+    clean_share: share of each batch left clean (0 is Madry's; 0.5 is the paper's mix). batch_norm: mode of the inner
+    attack's batch norm. `eval` attacks the function that is deployed (running statistics, folded into the convolutions;
+    faster). `train` uses the batch's statistics. method, settings: of `trainer.hardening`; settings that are not given have
+    the method's defaults. awp: how far weights are moved to increase the loss, as a share of their norm, before the gradient
+    is computed (0: not at all). class_eps: radius of the inner attack for images of a class, in 8-bit steps, if it differs
+    from the common one.
     """
 
     threat_model: ThreatModel
@@ -108,7 +109,7 @@ class Hardening:
 
     @property
     def trained(self) -> ThreatModel:
-        """The threat model of the inner attack once the ramp is over."""
+        """The threat model of the inner attack after the ramp."""
         if self.train_eps_255 is None:
             return self.threat_model
         return replace(self.threat_model, eps_255=self.train_eps_255)
@@ -116,7 +117,7 @@ class Hardening:
     def at(self, share: float, *, class_name: str | None = None) -> ThreatModel | None:
         """The threat model after `share` (0 to 1) of the training; None in the warm-up, whose images stay clean.
 
-        On the ramp eps comes in whole 256ths of an 8-bit step, at least one. class_name: that of the images of a class.
+        On the ramp, eps is a multiple of 1/256 of an 8-bit step, at least one. class_name: class of the images.
         """
         if share < self.warm_up:
             return None
@@ -136,7 +137,7 @@ class Hardening:
 
 
 def adapted(name: str, *, arch: str = "mobilenet", **settings: Any) -> Recipe:
-    """The named recipe for an arch, with those fields replaced that are not None.
+    """The named recipe for an arch, with the fields replaced that are not None.
 
     Raises InvalidInputError for an unknown name or arch, and for a cost of 0 or less.
     """
@@ -158,7 +159,7 @@ def adapted(name: str, *, arch: str = "mobilenet", **settings: Any) -> Recipe:
 
 
 def check_classes(recipe: Recipe, hardening: Hardening | None, classes: Sequence[str]) -> None:
-    """Raise InvalidInputError where a cost or a radius is for a class that the data do not have."""
+    """Raise InvalidInputError if a cost or a radius is for a class that the data do not have."""
     radii = {} if hardening is None else hardening.to_json().get("class_eps", {})
     given = [("class cost", name, f"{cost:g}") for name, cost in recipe.class_costs.items()]
     given += [("class eps", name, eps) for name, eps in radii.items()]
@@ -168,12 +169,12 @@ def check_classes(recipe: Recipe, hardening: Hardening | None, classes: Sequence
 
 
 def parse_costs(texts: Sequence[str]) -> dict[str, float]:
-    """`mel=2` and the like as factors by class; raises InvalidInputError where a text is not of that form or repeats one."""
+    """Costs such as `mel=2` as factors by class; raises InvalidInputError for another form or a repeated class."""
     return _by_class(texts, float, option="class cost", form="CLASS=NUMBER, for example mel=1.5")
 
 
 def parse_class_eps(texts: Sequence[str]) -> dict[str, Fraction]:
-    """`mel=3/255` and the like as 8-bit steps by class; raises InvalidInputError as `parse_costs` does."""
+    """Radii such as `mel=3/255` as 8-bit steps by class; raises InvalidInputError as `parse_costs` does."""
     return _by_class(texts, parse_eps, option="class eps", form="CLASS=EPS, for example mel=3/255")
 
 

@@ -1,4 +1,4 @@
-"""The attack of hardening as one CUDA graph: on small images, a GPU waits for Python's launches most of the time."""
+"""The attack of hardening as one CUDA graph: with small images, a GPU mostly waits for launches from Python."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from skinaudit.trainer import ball
 from skinaudit.trainer.attacks.pgd import input_gradient
 
 _WARM_UP = 3
-"""Runs before the recording: libraries prepare themselves in the first ones, which a recording cannot hold."""
+"""Runs before the recording. Libraries prepare themselves in the first runs, and a recording cannot contain that."""
 
 
 class RecordedSteps:
-    """PGD under linf on one model, with `keep="last"`: recorded for the first batch that comes, replayed for its equals.
+    """PGD under linf on one model with `keep="last"`: recorded for the first batch, replayed for batches of the same shape.
 
-    refreshed: brings the attacked model up to date, in place, and returns it; it is part of the recording. Answers up to
-    rounding as `pgd.attack` does with the same generator.
+    refreshed: updates the attacked model in place and returns it; it is part of the recording. The result equals that of
+    `pgd.attack` with the same generator, up to rounding.
     """
 
     def __init__(self, refreshed: Callable[[], nn.Module], *, steps: int) -> None:
@@ -27,7 +27,7 @@ class RecordedSteps:
         self._graph: torch.cuda.CUDAGraph | None = None
 
     def fits(self, images: Tensor, threat_model: ThreatModel) -> bool:
-        """Whether these images can be attacked here: like the first ones in shape, on a GPU, under linf."""
+        """Whether these images can be attacked here: same shape as the first ones, on a GPU, under linf."""
         return (
             images.device.type == "cuda"
             and threat_model.norm == "linf"
@@ -35,7 +35,7 @@ class RecordedSteps:
         )
 
     def attack(self, images: Tensor, labels: Tensor, *, threat_model: ThreatModel, generator: torch.Generator) -> Tensor:
-        """The end (N, 3, H, W) of PGD from a random start; it lasts until the next call."""
+        """The end (N, 3, H, W) of PGD from a random start. It is valid until the next call."""
         start = ball.start(images, threat_model=threat_model, generator=generator)
         lower, upper = ball.linf_bounds(images, threat_model=threat_model)
         size = torch.full((), 2.5 * threat_model.eps / self._steps, device=images.device)

@@ -1,4 +1,4 @@
-"""Whether an interrupted training can be continued: known before its images are read."""
+"""Checks whether an interrupted training can be continued, before its images are read."""
 
 from __future__ import annotations
 
@@ -17,24 +17,22 @@ _AGAIN = "delete the folder to train from the start"
 
 
 def write_options(out: Path, options: Mapping[str, Any]) -> None:
-    """Record what a training is started with, until it ends. options: plain JSON values, nested or not."""
+    """Record the options of a training until it ends. options: plain JSON values, nested or not."""
     write_bytes(RunFolder(out).options, json.dumps(options, sort_keys=True).encode())
 
 
 def check_resumable(out: Path, options: Mapping[str, Any]) -> bool:
-    """Whether the folder holds a training to continue.
+    """Whether the folder contains a training to continue.
 
-    options: those that are known so far, as for `write_options`. Raises InvalidInputError if its checkpoint is damaged, or
-    if it was started with other options, which the message names.
+    options: those known so far, as for `write_options`. Raises InvalidInputError if the checkpoint is damaged, or if the
+    training was started with other options, which the message names.
     """
     files = RunFolder(out)
     if not files.checkpoint.exists():
         return False
     checkpoint.load(files.checkpoint)
-    if not (
-        files.options.exists() or files.options.is_symlink()
-    ):  # of an earlier version; the training itself compares a digest of all its options
-        return True
+    if not (files.options.exists() or files.options.is_symlink()):
+        return True  # a folder of an earlier version; the training itself compares a digest of all its options
     before = dict(_flat(read_json(files.options, kind="options of a training", again=_AGAIN)))
     now = dict(_flat(json.loads(json.dumps(options))))
     changed = [f"{name} {before[name]}, not {now[name]}" for name in now if name in before and before[name] != now[name]]

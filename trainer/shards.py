@@ -1,4 +1,4 @@
-"""The batches of one adversarial set, shared by the processes that torchrun starts: one file a batch until all are there."""
+"""The batches of one adversarial set, shared by the processes that torchrun starts. Each batch is a file until all exist."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from skinaudit.artifacts.tensors import read_tensors
 from skinaudit.errors import InvalidInputError
 
 Part = tuple[NDArray[np.uint8], AttackRecord]
-"""A batch: attacked images uint8 (n, 3, H, W), and what the attack noted of them."""
+"""A batch: attacked images uint8 (n, 3, H, W), and the attack's record of them."""
 
 _IMAGES = "images"
 _LOOK = 0.2
-"""Seconds between two looks for the batches of other processes."""
+"""Seconds between two checks for batches of other processes."""
 
 
 @dataclass(frozen=True)
 class Worker:
-    """This process among `size` that work together; the first, of rank 0, writes what they made."""
+    """This process among `size` processes. The first, of rank 0, writes the result."""
 
     rank: int = 0
     size: int = 1
@@ -43,7 +43,7 @@ ALONE = Worker()
 
 
 def this_worker() -> Worker:
-    """What torchrun says in RANK and WORLD_SIZE; one process alone without it. Raises InvalidInputError on nonsense."""
+    """Read torchrun's RANK and WORLD_SIZE; a single process without them. Raises InvalidInputError for invalid values."""
     given = {name: os.environ.get(name, default) for name, default in (("RANK", "0"), ("WORLD_SIZE", "1"))}
     if not all(value.isdecimal() for value in given.values()) or int(given["RANK"]) >= int(given["WORLD_SIZE"]):
         raise InvalidInputError(
@@ -56,13 +56,12 @@ def this_worker() -> Worker:
 def shared_batches(
     folder: Path, shapes: Sequence[tuple[int, ...]], craft: Callable[[int], Part], *, worker: Worker, patience: float
 ) -> Iterator[Part]:
-    """All batches in order, of which this process crafts every `size`-th; nothing for processes that do not write.
+    """All batches in order. This process crafts every `size`-th; a process that does not write gets none.
 
-    shapes: of the images of each batch; a file with others is no batch, and is made again.
-    folder: of the files of the batches, on a disk that all processes see; its name has to stand for everything that makes
-    the bytes. Batches that lie there already are not crafted again, so a group that was killed goes on. The folder is
-    deleted after the last batch. patience: seconds to wait for the next batch of another process. Raises InvalidInputError
-    when they are over.
+    shapes: of the images of each batch; a file with another shape is not a batch and is made again. folder: for the batch
+    files, on a disk that all processes share. Its name must identify everything that decides the bytes. Existing batches are
+    not crafted again, so a killed group continues. The folder is deleted after the last batch. patience: seconds to wait for
+    the next batch of another process. Raises InvalidInputError after that time.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for number in range(worker.rank, len(shapes), worker.size):
@@ -90,7 +89,7 @@ def _awaited(folder: Path, number: int, shape: tuple[int, ...], patience: float)
 
 
 def _read(folder: Path, number: int, shape: tuple[int, ...]) -> Part | None:
-    """The batch, or None where it is not there or not whole."""
+    """The batch; None if it is missing or incomplete."""
     try:
         arrays, _ = read_tensors(_file(folder, number), kind="batch", again="")
         images, noted = arrays[_IMAGES], from_arrays({name: arrays[name] for name in TENSORS})

@@ -1,4 +1,4 @@
-"""Which images stand under attacks as their radius or their number of steps grows."""
+"""Measures which images stand under attacks as their radius or their number of steps grows."""
 
 from __future__ import annotations
 
@@ -18,10 +18,9 @@ from skinaudit.trainer.trial import Subjects, crafted
 
 @dataclass(frozen=True, eq=False)
 class Point:
-    """One attack with one budget. attack: as it was given. steps: None where its own settings count.
+    """One attack with one budget. attack: as it was given. steps: None if the attack's own settings apply.
 
-    answers_alone: whether the attack asks for no gradient. standing: bool (N,), the images that are still classified
-    correctly.
+    answers_alone: whether the attack asks for no gradient. standing: bool (N,), images that are still classified correctly.
     """
 
     attack: str
@@ -33,7 +32,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Budget:
-    """What a point is measured with."""
+    """The attack, radius and steps of a point."""
 
     attack: str
     plan: AttackPlan
@@ -43,9 +42,10 @@ class Budget:
 def budgets(
     names: Sequence[str], *, radii: Sequence[ThreatModel], steps: Sequence[int], at: ThreatModel
 ) -> tuple[tuple[Budget, ...], tuple[Budget, ...]]:
-    """Every attack with every radius, and every attack that has steps with each number of them, inside `at`.
+    """Every attack with every radius and, if it has steps, with every number of steps at the threat model `at`.
 
-    names: NAME or NAME:key=value,... Raises InvalidInputError for what an attack refuses, before anything is attacked.
+    names: NAME or NAME:key=value,... Raises InvalidInputError for settings that an attack refuses, before anything is
+    attacked.
     """
     by_eps, by_steps = [], []
     for text in names:
@@ -61,7 +61,7 @@ def budgets(
 def measure(
     given: Subjects, chosen: Sequence[Budget], *, seed: int, progress: Callable[[str], Progress | None]
 ) -> Iterator[Point]:
-    """The images that stand under each budget; those that are misclassified without an attack never do."""
+    """Measure which images stand under each budget. Images that are misclassified without an attack never do."""
     right = answered(given)
     subjects = replace(given, images=given.images[right], labels=given.labels[right])
     for budget in chosen:
@@ -76,5 +76,5 @@ def measure(
 
 
 def answered(given: Subjects) -> NDArray[np.bool_]:
-    """Which images the model classifies correctly, bool (N,)."""
+    """Mask of the images that the model classifies correctly, bool (N,)."""
     return np.asarray(logits_of(given.model, given.images).argmax(axis=1) == given.labels)

@@ -1,4 +1,4 @@
-"""Robust accuracy against eps and against steps as a picture."""
+"""Plots robust accuracy against eps and against steps."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ def draw_sweep(
     path: Path, by_eps: Sequence[Point], by_steps: Sequence[Point], *, clean: float, at: str,
     marked: Collection[tuple[str, str, int | None]], title: str,
 ) -> None:  # fmt: skip
-    """Write a PNG, atomically: a curve for each attack, dashed where it sees no gradients.
+    """Write a PNG atomically, with a curve for each attack; dashed if the attack uses no gradients.
 
     marked: attack, eps and steps of the points that show a broken attack; they get a ring. clean: accuracy without an
-    attack, a share of 1. at: norm and eps of `by_steps`.
+    attack, as a share of 1. at: norm and eps of `by_steps`.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

@@ -1,4 +1,4 @@
-"""Temperature scaling: the logits divided by one number that was fitted on validation images, inside the last layer.
+"""Temperature scaling: logits are divided by one number, fitted on validation images, inside the last layer.
 
 Guo, Pleiss, Sun, Weinberger, On Calibration of Modern Neural Networks, ICML 2017, https://arxiv.org/abs/1706.04599.
 """
@@ -16,7 +16,7 @@ from torch import nn
 from skinaudit.errors import InvalidInputError
 
 LARGEST = 20.0
-"""Temperatures are looked for from 1 / LARGEST to LARGEST; an answer at an end means that the images tell no temperature."""
+"""Temperatures are searched from 1 / LARGEST to LARGEST. A result at an end means that the images determine none."""
 
 _GOLDEN = (math.sqrt(5) - 1) / 2
 _STEPS = 60
@@ -24,7 +24,7 @@ _STEPS = 60
 
 @dataclass(frozen=True)
 class Temperature:
-    """What the logits are divided by, with the mean negative log-likelihood on the validation images before and after."""
+    """The divisor of the logits, and the mean negative log-likelihood on the validation images before and after."""
 
     value: float
     before: float
@@ -32,9 +32,9 @@ class Temperature:
 
 
 def fit_temperature(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> Temperature:
-    """The temperature of the least mean negative log-likelihood. logits (N, classes); labels (N,).
+    """The temperature with the least mean negative log-likelihood. logits: (N, classes). labels: (N,).
 
-    It is convex in 1 / temperature, so that a golden section search over its logarithm finds the minimum.
+    The likelihood is convex in 1 / temperature, so a golden section search over its logarithm finds the minimum.
     """
     answers = logits.astype(np.float64)
     low, high = -math.log(LARGEST), math.log(LARGEST)
@@ -53,17 +53,17 @@ def fit_temperature(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> T
 
 
 def negative_log_likelihood(logits: NDArray[np.float64], labels: NDArray[np.int64]) -> float:
-    """The mean over images. logits (N, classes); labels (N,)."""
+    """Mean over the images. logits: (N, classes). labels: (N,)."""
     shifted = logits - logits.max(axis=1, keepdims=True)
     return float((np.log(np.exp(shifted).sum(axis=1)) - shifted[np.arange(len(labels)), labels]).mean())
 
 
 @torch.no_grad()
 def cool(model: nn.Module, temperature: float) -> None:
-    """Divide weights and bias of the last layer, so that the model's logits are divided, in every file made of it.
+    """Divide weights and bias of the last layer, so that the logits are divided in every file made from the model.
 
-    The graph keeps its layers: what is exported, quantised, attacked and proved is the calibrated model. Raises
-    InvalidInputError for a model whose last layer with weights is not linear.
+    The graph keeps its layers, so the calibrated model is what is exported, quantised, attacked and proved. Raises
+    InvalidInputError if the last layer with weights is not linear.
     """
     layer = [layer for layer in model.modules() if any(True for _ in layer.parameters(recurse=False))][-1]
     if not isinstance(layer, nn.Linear):

@@ -63,14 +63,14 @@ Head = Literal["classes", "binary"]
 
 @dataclass(frozen=True)
 class Training:
-    """Every choice of a training. Invariant: equal values and equal data give equal files on one machine.
+    """Every setting of a training. Invariant: equal values and equal data give equal files on one machine.
 
-    threat_model: of the adversarial sets that the run ends with, and of hardening where there is one. weights: ImageNet
-    weights to start from, a file or torchvision's name. threads: CPU threads, part of what makes the bits. head: a column a
-    class, or one for two classes, the positive one named above `threshold`. calibrate: divide the logits by a temperature
-    that is fitted on the validation images. specificities: of the operating points to fix there. computing: the arithmetic
-    of its steps; also part of what makes the bits. attacks: of its sets, each as
-    `NAME:key=value,...`. for_int8: part of the epochs, the last ones, that trains for int8.
+    threat_model: of the adversarial sets with which the run ends, and of hardening. weights: ImageNet weights to start from,
+    a file or torchvision's name. threads: CPU threads; they affect the bits. head: one column per class, or one for two
+    classes, the positive class being answered above `threshold`. calibrate: divide the logits by a temperature that is
+    fitted on the validation images. specificities: of the operating points to fix on these images. computing: arithmetic of
+    the training steps; it also affects the bits. attacks: for the sets, each as `NAME:key=value,...`. for_int8: share of the
+    epochs, at the end, that trains for int8.
     """
 
     arch: str
@@ -92,7 +92,7 @@ class Training:
     for_int8: float = 0.0
 
     def options(self) -> dict[str, Any]:
-        """Those that do not depend on the data, as plain JSON values."""
+        """The settings that do not depend on the data, as plain JSON values."""
         return {**self.to_json(), "arch": self.arch, "width": self.width, "size": self.size}
 
     def to_json(self) -> dict[str, Any]:
@@ -114,15 +114,15 @@ class Training:
 def train_run(
     dataset: Dataset, training: Training, *, out: Path, resume: bool, report: Reporter | None = None
 ) -> RunManifest:
-    """Train, evaluate and write a run directory; the manifest `run.json` is written last, so a killed run has none.
+    """Train, evaluate and write a run directory. The manifest `run.json` is written last, so a killed run has none.
 
-    dataset: images of the training's size. Raises InvalidInputError where `out` cannot take a run (see `claim_folder`), and
-    where another training writes there.
+    dataset: images of the training's size. Raises InvalidInputError if `out` cannot be used for a run (see `claim_folder`),
+    or if another training is writing there.
     """
     report = report or Reporter()
     claim_folder(out, resume=resume)
     with one_writer(RunFolder(out).training_lock, place=str(out), say=report.say):
-        claim_folder(out, resume=resume)  # once more, as another training may have ended in between
+        claim_folder(out, resume=resume)  # again, because another training may have ended in between
         return _train(dataset, training, out=out, resume=resume, report=report)
 
 
@@ -140,7 +140,7 @@ def _train(dataset: Dataset, training: Training, *, out: Path, resume: bool, rep
     check_classes(training.recipe, training.hardening, contract.classes)
     with torch.random.fork_rng():
         torch.manual_seed(training.seed)
-        # trained at a threshold of one half: another one only moves the decisions, and must not be unlearnt
+        # trained at a threshold of one half; another one only moves the decisions, and training must not undo that
         model = build(training.arch, width=training.width, **{**contract_settings(contract), "threshold": 0.5})
     start = "random weights"
     if training.weights is not None:
@@ -226,9 +226,9 @@ def _train(dataset: Dataset, training: Training, *, out: Path, resume: bool, rep
 
 
 def run_contract(dataset: Dataset, training: Training) -> InputContract:
-    """What goes into the model of a training and what comes out; raises InvalidInputError where head and classes differ.
+    """The input and output contract of a training's model; raises InvalidInputError if head and classes do not fit.
 
-    The positive class of one column is the malignant one; the last of the two where not exactly one is malignant.
+    The positive class of a single column is the malignant one; if not exactly one is malignant, the last of the two.
     """
     contract = InputContract(training.size, classes=dataset.classes, malignant=dataset.malignant)
     if training.head == "classes":
@@ -245,9 +245,9 @@ def run_contract(dataset: Dataset, training: Training) -> InputContract:
 
 
 def set_plans(threat_model: ThreatModel, names: Sequence[str] = SET_ATTACKS) -> tuple[AttackPlan, ...]:
-    """The adversarial sets that a run ends with, by the attacks and their settings, `NAME` or `NAME:key=value,...`.
+    """The adversarial sets with which a run ends, for attacks given as `NAME` or `NAME:key=value,...`.
 
-    Raises InvalidInputError for no attack, unknown ones, their settings, and two that would be one set.
+    Raises InvalidInputError for an empty list, unknown attacks or settings, and two that would be the same set.
     """
     if not names:
         raise InvalidInputError("--attack: name one attack at least, such as --attack pgd-dlr")
@@ -260,14 +260,14 @@ def set_plans(threat_model: ThreatModel, names: Sequence[str] = SET_ATTACKS) -> 
 
 
 def threat_model(norm: Norm, eps_255: Fraction) -> ThreatModel:
-    """The threat model of a run's sets; refuses a radius that the 8-bit grid cannot hold before any time is spent."""
+    """The threat model of a run's sets. Refuses a radius that the 8-bit grid cannot represent, before any time is spent."""
     if eps_255 < 1:
         raise InvalidInputError(f"eps {float(eps_255):g}/255: sets are stored in 8 bit, so choose at least 1/255")
     return ThreatModel(norm, eps_255).on_grid()
 
 
 def calibrate(model: torch.nn.Module, val: Examples) -> Temperature:
-    """Fit the temperature on the validation images and divide the model's logits by it."""
+    """Fit the temperature on the validation images, and divide the model's logits by it."""
     temperature = fit_temperature(logits_of(folded(model), val.images), val.labels)
     cool(model, temperature.value)
     return temperature
@@ -276,7 +276,7 @@ def calibrate(model: torch.nn.Module, val: Examples) -> Temperature:
 def _operating_points(
     model: torch.nn.Module, val: Examples, contract: InputContract, specificities: tuple[float, ...]
 ) -> tuple[OperatingPoint, ...]:
-    """The thresholds of the malignant score on the validation images; none where no class is malignant, or all are."""
+    """Thresholds of the malignant score, from the validation images; none if no class is malignant, or all are."""
     malignant = contract.malignant_labels
     if not 0 < len(malignant) < len(contract.classes):
         return ()
@@ -286,7 +286,7 @@ def _operating_points(
 
 
 def _of_validation(temperature: Temperature | None, points: tuple[OperatingPoint, ...]) -> Iterator[str]:
-    """What was fixed on the validation images, a line each."""
+    """What was fixed on the validation images, one line each."""
     if temperature is not None:
         likelihoods = f"negative log-likelihood {temperature.before:.3f} -> {temperature.after:.3f}"
         yield f"temperature {temperature.value:.3g} by validation images ({likelihoods})"
@@ -336,13 +336,13 @@ def _write_sets(
 
 
 def _description(summary: DataSummary, dataset: Dataset) -> dict[str, Any]:
-    """What the run notes of its images, with the origin of its classes where a file named them."""
+    """The run's record of its images, with the origin of its classes if a file named them."""
     members_of = {name: list(members) for name, members in dataset.classes_from.items()}
     return {**summary.to_json(), **({CLASSES_FROM: members_of} if members_of else {})}
 
 
 def _results(opened: AdversarialSet) -> Mapping[str, float]:
-    """The source model's figures on a stored set, from the stored logits: shares of 1."""
+    """The source model's figures on a stored set, from the stored logits, as shares of 1."""
     classes = opened.info.contract.classes
     predictions = opened.source_logits.argmax(1)
     sensitivity = {

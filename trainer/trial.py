@@ -1,4 +1,4 @@
-"""A run's model and its first test images, attacked without storing a set: plainly, or through a defence of the input."""
+"""A run's model and its first test images, attacked without storing a set: directly, or through an input defence."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Subjects:
 
 
 def subjects(run: Path, *, images: int) -> Subjects:
-    """The first test images of a run beside its model; raises InvalidInputError for a run that cannot be read."""
+    """The run's model and its first test images; raises InvalidInputError for a run that cannot be read."""
     clean = open_clean_set(run, read_run(run))
     count = min(images, len(clean))
     if count == 0:
@@ -48,9 +48,9 @@ def crafted(
     given: Subjects, plan: AttackPlan, *, seed: int, defence: Transformation | None = None, draws: int = 1,
     progress: Progress | None = None,
 ) -> NDArray[np.uint8]:  # fmt: skip
-    """The images attacked through the defence, or through none: uint8 like the images, in the ball, on the 8-bit grid.
+    """The images attacked through the defence, or without one: uint8 like the images, in the ball, on the 8-bit grid.
 
-    draws: copies whose mean gradient each step follows, where the defence draws.
+    draws: for a defence with random numbers, the number of copies whose mean gradient each step follows.
     """
     model = given.model if defence is None else Defended(given.model, defence, draws=draws, seed=seed).eval()
     attack, settings = attacks.load(plan.attack, plan.settings)

@@ -1,4 +1,4 @@
-"""What a finished training must not pass over in silence: a kept model that answers one class, or does no better."""
+"""Warnings that a finished training must give: a kept model that answers one class, or is no better than that."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ def weaknesses(
 ) -> tuple[str, ...]:
     """One line with advice for each weakness of the kept model; empty if it has none.
 
-    clean, attacked: the run's sets of test images; attacked ones count only where the training was hardened. kept: the log's
-    line of the kept epoch.
+    clean, attacked: the run's sets of test images; attacked ones count only if the training was hardened. kept: log line of
+    the kept epoch.
     """
     sentences = []
     constant = one_class(clean.source_logits.argmax(1), clean.labels)
@@ -47,12 +47,12 @@ def _balanced(opened: AdversarialSet) -> float:
 
 
 def _chance(opened: AdversarialSet) -> float:
-    """The balanced accuracy of a constant answer."""
+    """Balanced accuracy of a constant answer."""
     return 1 / len(np.unique(opened.labels))
 
 
 def _advice(hardening: Hardening | None) -> str:
-    """What to change, the likeliest cause first."""
+    """What to change, the most likely cause first."""
     if hardening is None:
         return "train longer (--epochs), on more images, or with a different --learning-rate or a higher --class-weighting"
     if hardening.steps == 1:

@@ -123,6 +123,30 @@ CANDIDATES: tuple[Candidate, ...] = (
         "imagenet awp", "fgsm-rs", pretrained=True, warm_up=0.2, ramp=0.1, awp=0.005,
         recipe={"learning_rate": 3e-3, **_BALANCED, **_AFFINE},
     ),
+    Candidate(
+        "imagenet smoothing", pretrained=True, warm_up=0.2, ramp=0.1,
+        recipe={"learning_rate": 3e-3, **_BALANCED, **_AFFINE, "label_smoothing": 0.1},
+    ),
+    Candidate(
+        "imagenet early", pretrained=True, warm_up=0.05, ramp=0.2,
+        recipe={"learning_rate": 3e-3, **_BALANCED, **_AFFINE},
+    ),
+    Candidate(
+        "imagenet two steps", steps=2, pretrained=True, warm_up=0.2, ramp=0.1,
+        recipe={"learning_rate": 3e-3, **_BALANCED, **_AFFINE},
+    ),
+    Candidate(
+        "imagenet one step", steps=1, pretrained=True, warm_up=0.2, ramp=0.1,
+        recipe={"learning_rate": 3e-3, **_BALANCED, **_AFFINE},
+    ),
+    Candidate(
+        "imagenet slow rate", pretrained=True, warm_up=0.2, ramp=0.1,
+        recipe={"learning_rate": 1e-3, **_BALANCED, **_AFFINE},
+    ),
+    Candidate(
+        "imagenet flips", pretrained=True, warm_up=0.2, ramp=0.1,
+        recipe={"learning_rate": 3e-3, **_BALANCED},
+    ),
 )  # fmt: skip
 """In the order in which they are trained."""
 

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import json
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from skinaudit.bench.method_parts.training import Job, data_of, summary
+from skinaudit.artifacts.files import write_bytes
+from skinaudit.bench.method_parts.training import Job, data_of, summary, test_logits
 
 DRAWS = 1000
 
 
-def tested(job: Job, logits: Mapping[str, NDArray[np.float32]]) -> dict[str, Any]:
-    """The figures of a training on the test images, by attack: value and interval of each, shares of 1."""
+def test(job: Job, *, attack: str) -> dict[str, Any]:
+    """The figures on the test images, clean and under each attack, of a finished training: value and interval, shares of 1.
+
+    Written beside the training with the logits; what is there is read.
+    """
+    if job.tested.exists():
+        return dict(json.loads(job.tested.read_text(encoding="utf-8")))
+    logits = test_logits(job, attack=attack)
+    np.savez(job.path / "test_logits.npz", **logits)  # type: ignore[arg-type]
     dataset, parts = data_of(job.data, job.size, job.images)
     samples = lesion_samples(dataset.groups[parts.test], draws=DRAWS)
     figures = {}
@@ -25,7 +34,10 @@ def tested(job: Job, logits: Mapping[str, NDArray[np.float32]]) -> dict[str, Any
             return summary(answers[chosen], dataset, parts.test[chosen])
 
         figures[name] = with_intervals(of_rows, samples, images=len(parts.test))
-    return {**{key: value for key, value in asdict(job).items() if key not in ("folder", "data")}, "test": figures}
+    shown = {key: value for key, value in asdict(job).items() if key not in ("folder", "data")}
+    result = {**shown, "attack": attack, "test": figures}
+    write_bytes(job.tested, json.dumps(result, indent=1).encode())
+    return result
 
 
 def lesion_samples(groups: NDArray[np.int64], *, draws: int) -> list[NDArray[np.int64]]:

@@ -65,8 +65,13 @@ class Job:
 
     @property
     def result(self) -> Path:
-        """What is written last."""
+        """What a training writes last."""
         return self.path / "result.json"
+
+    @property
+    def tested(self) -> Path:
+        """What a test writes last."""
+        return self.path / "test.json"
 
 
 @lru_cache(maxsize=1)
@@ -102,7 +107,7 @@ def train(job: Job, *, attack: str) -> dict[str, Any]:
     return result
 
 
-def test(job: Job, *, attack: str) -> dict[str, NDArray[np.float32]]:
+def test_logits(job: Job, *, attack: str) -> dict[str, NDArray[np.float32]]:
     """The logits on the test images, clean and under each attack, of a training that is finished."""
     torch.set_num_threads(job.threads)
     dataset, parts = data_of(job.data, job.size, job.images)
@@ -132,12 +137,14 @@ def attacked_logits(
     """Logits (N, classes) at the ends of an attack whose images leave it once they are broken."""
     device = device_of(model)
     function, settings = attacks.load(*attacks.parse(attack))
+    if "stop_margin" in settings:
+        settings = {**settings, "stop_margin": STOP_MARGIN}
     generator = torch.Generator(device).manual_seed(0)
     logits = []
     for part in slices(len(labels), 1024 if device.type == "cuda" else 200):
         perturbed = function(
             model, to_pixels(images[part], device=device), torch.from_numpy(labels[part]).to(device),
-            threat_model=threat_model, generator=generator, **{**settings, "stop_margin": STOP_MARGIN},
+            threat_model=threat_model, generator=generator, **settings,
         )  # fmt: skip
         with torch.no_grad():
             logits.append(model(perturbed.contiguous(memory_format=torch.channels_last)).cpu().numpy())

@@ -1,9 +1,9 @@
-"""Transformations of an image in front of a model that shall remove adversarial perturbations, one a file.
+"""Transformations of an image in front of a model that try to remove adversarial perturbations, one per file.
 
-The file's name is the defence's on the command line, with `-` for `_`. A file defines
-`defend(image, *, rng, examples, **settings) -> image`, its SETTINGS with their defaults, and RANDOM, whether it draws. One
-that is linear in the image also defines `factors(size, *, rng, **settings)`, for attacks that need its gradient. Nothing
-else needs to change when a file is added.
+The file's name is the name of the defence on the command line, with `-` for `_`. A file defines `defend(image, *, rng,
+examples, **settings) -> image`, its SETTINGS with their defaults, and RANDOM, which says whether it uses random numbers. A
+defence that is linear in the image also defines `factors(size, *, rng, **settings)`, for attacks that need its gradient. To
+add a defence, add a file; nothing else has to change.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Factors = tuple[NDArray[np.float32], NDArray[np.float32]]
 
 @dataclass(frozen=True, eq=False)
 class Defence:
-    """One defence with its settings. examples: uint8 (M, 3, H, W), training images for those that need some."""
+    """One defence with its settings. examples: training images, uint8 (M, 3, H, W), for the defences that need some."""
 
     name: str
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -35,16 +35,16 @@ class Defence:
 
     @property
     def random(self) -> bool:
-        """Whether it draws, so that two calls may differ."""
+        """Whether it uses random numbers, so that two calls may give different images."""
         return bool(_module(self.name).RANDOM)
 
     def __call__(self, image: Image, rng: np.random.Generator) -> Image:
-        """The image, uint8 (3, H, W), as the model gets it."""
+        """Return the transformed image, uint8 (3, H, W), that the model sees."""
         defended: Image = _module(self.name).defend(image, rng=rng, examples=self.examples, **self.settings)
         return defended
 
     def factors(self, size: int, rng: np.random.Generator) -> Factors | None:
-        """Of a linear defence the matrices A and B, both (H, H), of A x B^T for each channel x; None for others."""
+        """For a linear defence the matrices A and B, both (H, H): each channel x becomes A x B^T. None for others."""
         module = _module(self.name)
         if not hasattr(module, "factors"):
             return None
@@ -52,17 +52,17 @@ class Defence:
         return drawn
 
     def fixed(self, image: Image, *, draw: int) -> Image:
-        """The image with what it draws fixed by the pixels and the number of the draw: the same in any batch and order."""
+        """Transform the image with random numbers that depend only on its pixels and on `draw`, not on the batch."""
         return self(image, np.random.default_rng([zlib.crc32(image.tobytes()), draw]))
 
 
 def names() -> tuple[str, ...]:
-    """The defences that are there, by file."""
+    """Names of the available defences."""
     return tuple(sorted(module.name.replace("_", "-") for module in pkgutil.iter_modules(__path__)))
 
 
 def parse(text: str, *, examples: NDArray[np.uint8] | None = None) -> Defence:
-    """The defence in `NAME` or `NAME:key=value,...`; raises InvalidInputError for unknown names and settings."""
+    """The defence for `NAME` or `NAME:key=value,...`; raises InvalidInputError for unknown names and settings."""
     name, given = parse_named(text, kind="defence", defaults_of=_defaults)
     check_known(set(given), kind="defence", name=name, defaults=_defaults(name))
     return Defence(name, {**_defaults(name), **given}, examples)

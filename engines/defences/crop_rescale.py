@@ -1,4 +1,4 @@
-"""A random part of the image, enlarged to its size (Guo et al. 2018, https://arxiv.org/abs/1711.00117)."""
+"""A random crop of the image, enlarged to the size of the image (Guo et al. 2018, https://arxiv.org/abs/1711.00117)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ RANDOM = True
 def defend(
     image: NDArray[np.uint8], *, rng: np.random.Generator, examples: NDArray[np.uint8] | None, share: float = 0.9
 ) -> NDArray[np.uint8]:
-    """A square of `share` of the side of the image, uint8 (3, H, H), at a random place, enlarged bilinearly."""
+    """Cut out a random square whose side is `share` of the image's side, and enlarge it bilinearly to uint8 (3, H, H)."""
     rows, columns = factors(image.shape[1], rng=rng, share=share)
     enlarged = rows @ image.astype(np.float32) @ columns.T
     cropped: NDArray[np.uint8] = np.clip(np.rint(enlarged), 0, 255).astype(np.uint8)
@@ -24,7 +24,7 @@ def defend(
 
 
 def factors(size: int, *, rng: np.random.Generator, share: float = 0.9) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """The same as matrices A and B, float32 (size, size), of A x B^T for each channel x."""
+    """The same as matrices A and B, float32 (size, size): each channel x becomes A x B^T."""
     if not 0 < share <= 1:
         raise InvalidInputError(f"defence crop-rescale: share {share}: choose one above 0, at most 1")
     side = max(2, round(share * size))
@@ -34,7 +34,7 @@ def factors(size: int, *, rng: np.random.Generator, share: float = 0.9) -> tuple
 
 
 def _enlarging(size: int, side: int, first: int) -> NDArray[np.float32]:
-    """Bilinear interpolation of `side` values from `first` on to `size` values, as a matrix."""
+    """The matrix of the bilinear interpolation of `side` values, starting at index `first`, to `size` values."""
     places = np.clip((np.arange(size) + 0.5) * side / size - 0.5, 0, side - 1)
     below = np.minimum(places.astype(int), side - 2)
     matrix = np.zeros((size, size), np.float32)

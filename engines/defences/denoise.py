@@ -1,7 +1,7 @@
 """The denoising operations of feature denoising (Xie et al. 2019, https://arxiv.org/abs/1812.03411), applied to the image.
 
-The paper puts them between layers of a network that is trained with them. In front of a finished model they can only clean
-its input.
+The paper puts them between the layers of a network and trains the network with them. In front of a trained model they can
+only clean the input.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ SETTINGS: dict[str, Any] = {"kind": "median", "window": 3}
 RANDOM = False
 _KINDS = ("mean", "median", "bilateral")
 _SPREAD = 25.0
-"""Of the values that a bilateral mean weighs alike, in steps of 8 bit."""
+"""Standard deviation of the bilateral mean's weights over differences of value, in 8-bit steps."""
 
 
 def defend(
     image: NDArray[np.uint8], *, rng: np.random.Generator, examples: NDArray[np.uint8] | None, kind: str = "median",
     window: int = 3,
 ) -> NDArray[np.uint8]:  # fmt: skip
-    """The mean, median or bilateral mean of each value's `window` x `window` neighbours; image uint8 (3, H, W)."""
+    """Replace each value of uint8 (3, H, W) by the mean, median or bilateral mean of `window` x `window` neighbours."""
     if kind not in _KINDS or window < 3 or window % 2 == 0:
         raise InvalidInputError(
             f"defence denoise: kind {kind}, window {window}: choose {', '.join(_KINDS)}, and an odd window from 3"

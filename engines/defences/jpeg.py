@@ -17,7 +17,7 @@ RANDOM = False
 def defend(
     image: NDArray[np.uint8], *, rng: np.random.Generator, examples: NDArray[np.uint8] | None, quality: int = 75
 ) -> NDArray[np.uint8]:
-    """The image, uint8 (3, H, W), written as JPEG of this quality, from 1 to 95, and read again. It draws nothing."""
+    """Write the image, uint8 (3, H, W), as JPEG and read it again. quality: 1 to 95. Uses no random numbers."""
     if not 1 <= quality <= 95:
         raise InvalidInputError(f"defence jpeg: quality {quality}: choose from 1 to 95")
     from PIL import Image

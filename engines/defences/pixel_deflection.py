@@ -1,4 +1,4 @@
-"""Pixels replaced by random neighbours, then wavelet denoising (Prakash et al. 2018, https://arxiv.org/abs/1801.08926)."""
+"""Replace pixels by random neighbours, then denoise with wavelets (Prakash et al. 2018, https://arxiv.org/abs/1801.08926)."""
 
 from __future__ import annotations
 
@@ -12,17 +12,18 @@ from skinaudit.errors import InvalidInputError
 SETTINGS: dict[str, Any] = {"pixels": 200, "window": 10, "levels": 2}
 RANDOM = True
 _NORMAL_MEDIAN = 0.6745
-"""Median of the absolute value of a standard normal variable: noise is estimated from the finest details by it."""
+"""Median of the absolute value of a standard normal variable. The noise level is estimated with it from the finest details.
+"""
 
 
 def defend(
     image: NDArray[np.uint8], *, rng: np.random.Generator, examples: NDArray[np.uint8] | None, pixels: int = 200,
     window: int = 10, levels: int = 2,
 ) -> NDArray[np.uint8]:  # fmt: skip
-    """`pixels` of the image, uint8 (3, H, W), take the place of a random one at most `window` away.
+    """Replace `pixels` random pixels of the image, uint8 (3, H, W), each by a random pixel at most `window` away.
 
-    Then Haar wavelets with BayesShrink, on `levels` of scale, 0 for none. The paper's map of where the network looks is left
-    out: an attacker with the gradient knows it, too.
+    Then denoise with Haar wavelets and BayesShrink on `levels` scales; 0 for none. The paper also avoids pixels at which the
+    network looks most. This is left out, because an attacker who has the gradient knows that map too.
     """
     if min(pixels, levels) < 0 or window < 1:
         raise InvalidInputError(
@@ -40,7 +41,7 @@ def defend(
 
 
 def _shrunk(planes: NDArray[np.float32], levels: int) -> NDArray[np.float32]:
-    """Each plane (.., H, W) with its Haar details shrunk softly by BayesShrink's threshold; odd sides end the levels."""
+    """Soft-threshold the Haar details of each plane (.., H, W) with BayesShrink; stop at a scale with odd sides."""
     if levels == 0 or planes.shape[-2] % 2 or planes.shape[-1] % 2:
         return planes
     a, b = planes[..., ::2, ::2], planes[..., ::2, 1::2]

@@ -1,4 +1,4 @@
-"""The image put together from patches of training images (Guo et al. 2018, https://arxiv.org/abs/1711.00117)."""
+"""Rebuild the image from patches of training images (Guo et al. 2018, https://arxiv.org/abs/1711.00117)."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ def defend(
     image: NDArray[np.uint8], *, rng: np.random.Generator, examples: NDArray[np.uint8] | None, patch: int = 5,
     overlap: int = 2, patches: int = 5000, nearest: int = 10,
 ) -> NDArray[np.uint8]:  # fmt: skip
-    """Each square of the image, uint8 (3, H, W), becomes one of its `nearest` among `patches` squares of training images.
+    """Replace each square of the image, uint8 (3, H, W), by a random one of its `nearest` among `patches` training squares.
 
-    Squares overlap. There the values are averaged, where the paper cuts along the seam of least difference. The squares of
-    training images are the same in each call.
+    Where squares overlap, their values are averaged. The paper cuts along the seam of least difference instead. The training
+    squares are the same in each call.
     """
     size = image.shape[1]
     if examples is None or not 0 <= overlap < patch <= size or not 1 <= nearest <= patches:
@@ -45,11 +45,11 @@ def defend(
 
 
 def _library(examples: NDArray[np.uint8], patch: int, patches: int) -> NDArray[np.float32]:
-    """Squares from random places of the images: float32 (patches, 3 patch^2)."""
+    """Squares cut at random places of the images: float32 (patches, 3 patch^2)."""
     rng = np.random.default_rng(0)
     pictures = rng.integers(len(examples), size=patches)
     rows, columns = (rng.integers(side - patch + 1, size=patches) for side in examples.shape[2:])
     within = np.arange(patch)
-    # (patches, patch, patch, 3): the two index arrays around the slice come first
+    # result (patches, patch, patch, 3): numpy puts the axes of the index arrays first
     squares = examples[pictures[:, None, None], :, rows[:, None, None] + within[:, None], columns[:, None, None] + within]
     return squares.transpose(0, 3, 1, 2).reshape(patches, -1).astype(np.float32)

@@ -1,1 +1,1 @@
-"""Engines in processes of their own: limited in time and memory, without a network, writing to a scratch folder alone."""
+"""Run engines in separate processes: limited time and memory, no network, write access to a scratch folder only."""

@@ -1,4 +1,4 @@
-"""The audit's side of an engine's process: it is started, asked within its limits, and ended."""
+"""The audit's side of an engine's process: start it, send requests within its limits, end it."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ _AGAIN = "; export it again"
 
 
 class Child:
-    """The process of one engine. Not for several threads at once."""
+    """The process of one engine. Not thread-safe."""
 
     def __init__(self, server: Server, *, where: str, bounds: Bounds) -> None:
-        """Start it; where: the file, as messages name it. Raises EngineError where no process can be started."""
+        """Start it. where: the file's name for messages. Raises EngineError if no process can be started."""
         self._server, self._where, self._bounds = server, where, bounds
         ours, theirs = socket.socketpair()
         try:
@@ -42,15 +42,15 @@ class Child:
             raise
         finally:
             theirs.close()
-        ours.settimeout(bounds.seconds)  # of a message that the process does not take
+        ours.settimeout(bounds.seconds)  # for sending, if the process does not read
         self._channel, self._ended = ours, ""
         self.close = weakref.finalize(self, _end, ours, server, self._process)
         """Ends the process; also when nothing refers to it any more."""
 
     def ask(self, message: Mapping[str, Any], descriptors: Sequence[int] = ()) -> dict[str, Any]:
-        """Send a message and wait for its answer.
+        """Send a message and wait for the answer.
 
-        Raises the SkinauditError that the process tells, and EngineStoppedError where a limit or a crash ends it.
+        Raises the SkinauditError that the process reports, and EngineStoppedError if a limit or a crash ends the process.
         """
         if self._ended:
             raise EngineStoppedError(self._ended)
@@ -70,7 +70,7 @@ class Child:
         return answer
 
     def _wait(self, deadline: float) -> None:
-        """Wait until the process has written something; raises EngineStoppedError where a limit is reached first."""
+        """Wait until the process has written something; raises EngineStoppedError if a limit is reached first."""
         while not select.select([self._channel], [], [], _POLL)[0]:
             if time.monotonic() > deadline:
                 raise self._late()
@@ -97,7 +97,7 @@ class Child:
         return EngineStoppedError(self._ended)
 
     def _cause(self) -> str:
-        """Why a process closed its end, from its exit code and the last line that it printed."""
+        """Why the process closed its end, from its exit code and the last line that it printed."""
         status = self._server.wait(self._process)
         last = self._server.printed(self._process)
         if about_memory(last):
@@ -110,7 +110,7 @@ class Child:
         )
 
     def _error_of(self, answer: Mapping[str, Any]) -> SkinauditError:
-        """The error that a process tells, as what it is."""
+        """The error that the process reported, as an exception."""
         text = printable(str(answer.get("text", "")))
         kind = _kind(str(answer["error"]))
         reason = text.removeprefix(f"{self._where}: ").removesuffix(_AGAIN)
@@ -128,7 +128,7 @@ class Child:
         return kind(text) if answer["error"] else EngineError(f"{self._where}: cannot be read or run ({text}){_AGAIN}")
 
     def _is_disk_full(self) -> bool:
-        """Whether a copy of the file has no room in the scratch folder: not all runtimes say why they wrote none."""
+        """Whether the scratch folder lacks room for a copy of the file. Not every runtime reports a full disk."""
         return shutil.disk_usage(self._server.scratch).free < self._bounds.size + _ROOM
 
 
@@ -137,20 +137,20 @@ def _size(memory: int) -> str:
 
 
 def _kind(name: str) -> type[SkinauditError]:
-    """The class of errors of this name; EngineError for any other name."""
+    """The error class with this name; EngineError for an unknown name."""
     kind = getattr(errors, name, None) if name else None
     return kind if isinstance(kind, type) and issubclass(kind, SkinauditError) else EngineError
 
 
 def _end(channel: socket.socket, server: Server, process: int) -> None:
     channel.close()
-    if server.close.alive:  # or its processes ended with it, and their numbers may be those of others
+    if server.close.alive:  # if the server is gone, so are its processes, and their numbers may belong to other programs
         with suppress(ProcessLookupError):
             os.kill(process, signal.SIGKILL)
 
 
 def _memory_of(process: int) -> int:
-    """Bytes of a process's own memory; 0 where the system does not tell."""
+    """Bytes of a process's own memory; 0 if the system does not report it."""
     try:
         status = Path(f"/proc/{process}/status").read_text()
     except OSError:

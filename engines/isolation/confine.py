@@ -20,16 +20,16 @@ from skinaudit.artifacts.outside import real
 from skinaudit.engines.isolation.system_calls import filter_program, known_processor
 
 Confinement = Literal["whole", "gpu", "none"]
-"""whole: see `confine`. gpu: the same with what CUDA needs. none: for code that the user allowed."""
+"""whole: see `confine`. gpu: the same plus the access that CUDA needs. none: for code that the user allowed."""
 UNCONFINED_GPU = "SKINAUDIT_UNCONFINED_GPU"
-"""The environment variable that lets engines on a GPU run without confinement, should a driver not bear it."""
+"""The environment variable that turns confinement off for engines on a GPU, in case a driver cannot work with it."""
 
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446  # the same on all processors
 _NO_NEW_PRIVILEGES, _SET_SECCOMP, _FILTER, _DEATH_SIGNAL = 38, 22, 2, 1
 _VERSION_FLAG = 1
 _BENEATH = 1  # LANDLOCK_RULE_PATH_BENEATH
 _EXECUTE, _WRITE, _READ, _LIST = 1 << 0, 1 << 1, 1 << 2, 1 << 3
-_CHANGES = sum(1 << bit for bit in range(4, 13))  # remove and make files of all kinds
+_CHANGES = sum(1 << bit for bit in range(4, 13))  # remove and create files of all kinds
 _REFER, _TRUNCATE = 1 << 13, 1 << 14
 _TCP = 0b11  # bind and connect
 _SCOPES = 0b11  # abstract sockets and signals beyond the process
@@ -67,17 +67,17 @@ def missing_confinement() -> str:
 
 
 def gpu_nodes() -> list[Path]:
-    """The devices of NVIDIA's driver on this machine."""
+    """Device files of NVIDIA's driver on this machine."""
     return sorted(Path("/dev").glob("nvidia*"))
 
 
 def confine(*, reads: Iterable[Path], writes: Sequence[Path], for_gpu: bool = False) -> None:
-    """Leave this process to read the folders and files `reads`, Python's own and the system's, and to write into `writes`.
+    """Restrict this process: it may read `reads` and the folders of Python and the system, and write into `writes`.
 
-    No socket can be opened and no process started, stopped or looked into. for_gpu: but for sockets of this machine and
-    for further processes, confined like this one, as CUDA and the trial of a plan need them; nothing at all is confined
-    where the user set UNCONFINED_GPU. What the kernel does not offer is left out; see `missing_confinement`. Raises OSError
-    where the kernel refuses what it offers.
+    It can open no socket, and cannot start, stop or inspect other processes. for_gpu: still allow sockets of this machine
+    and new processes with the same restrictions, because CUDA and the trial of a plan need them. With UNCONFINED_GPU set, a
+    GPU process is not restricted at all. Restrictions that the kernel does not offer are left out; see
+    `missing_confinement`. Raises OSError if the kernel refuses a restriction that it offers.
     """
     if for_gpu and os.environ.get(UNCONFINED_GPU, "") not in ("", "0"):
         return
@@ -96,7 +96,7 @@ def confine(*, reads: Iterable[Path], writes: Sequence[Path], for_gpu: bool = Fa
 
 
 def end_with_parent(parent: int) -> None:
-    """Let the kernel end this process when its parent ends. parent: its number, which may have ended already."""
+    """Let the kernel end this process when its parent ends. parent: process number; the parent may already have ended."""
     if sys.platform.startswith("linux"):
         _check_result(_libc().prctl(_DEATH_SIGNAL, 9, 0, 0, 0), "parent death signal")
     if os.getppid() != parent:
@@ -104,7 +104,7 @@ def end_with_parent(parent: int) -> None:
 
 
 def _of_gpu() -> list[Path]:
-    """Where a driver and its libraries may lie beside the system's own folders."""
+    """Folders outside the system's own in which a GPU driver and its libraries may be installed."""
     named = [os.environ.get(name, "") for name in ("CUDA_HOME", "CUDA_PATH")]
     searched = os.environ.get("LD_LIBRARY_PATH", "").split(os.pathsep)
     return [Path(entry) for entry in (*named, *searched, "/etc/nvidia", "/run/nvidia-persistenced") if entry]
@@ -132,7 +132,7 @@ def _restrict_files(
 
 
 def _allow(libc: ctypes.CDLL, ruleset: int, path: Path, rights: int) -> None:
-    """Grant rights below a path; what is not there needs none."""
+    """Grant rights below a path; a path that does not exist is skipped."""
     try:
         descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
     except OSError:
@@ -147,7 +147,7 @@ def _allow(libc: ctypes.CDLL, ruleset: int, path: Path, rights: int) -> None:
 
 
 def _own_folders() -> list[Path]:
-    """Where Python and what it imports lie."""
+    """Folders that contain Python and the modules that it imports."""
     package = Path(__file__).resolve().parents[2]
     return [Path(sys.prefix), Path(sys.base_prefix), package, *(real(entry) for entry in sys.path if entry)]
 

@@ -1,4 +1,4 @@
-"""Starts the server of engines' processes, and shares it between the engines of one audit."""
+"""Starts the server that creates engine processes, and shares it between the engines of one audit."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ sys.modules.update(dict.fromkeys(absent))
 from skinaudit.engines.isolation.server import main
 main(int(sys.argv[1]), sys.argv[2])
 """
-_ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1"}  # so that the server has one thread, and a fork of it copies no lock
+_ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1"}  # the server then has one thread, and a fork of it copies no held lock
 
 
 class Server:
-    """The process that makes the engines' processes, and the scratch folder that it removes when it ends."""
+    """The process that creates the engine processes. It removes its scratch folder when it ends."""
 
     def __init__(self) -> None:
-        """Start it without waiting for it. Raises EngineStoppedError where the machine has no room for it."""
+        """Start it without waiting for it. Raises EngineStoppedError if the machine lacks memory or processes for it."""
         try:
             self.scratch = Path(tempfile.mkdtemp(prefix="skinaudit-"))
             ours, process = _started(self.scratch)
@@ -59,14 +59,14 @@ class Server:
         """Ends the server, its processes and its folder; also when nothing refers to it any more."""
 
     def start(self, descriptor: int, *, where: str) -> int:
-        """Start the process of an engine at the other end of this socket; its number. where: the engine's file."""
+        """Start the process of an engine at the other end of this socket; returns its number. where: the engine's file."""
         started = self._request({"start": True}, descriptor, where=where)
         self._folders[started["process"]] = self.scratch / started["folder"]
         _LOG.debug("%s: opened by process %d", where, started["process"])
         return int(started["process"])
 
     def wait(self, process: int) -> int:
-        """The exit code of a process that ended or closed its socket, negative for a signal."""
+        """The exit code of a process that ended or closed its socket; negative for a signal."""
         return int(self._request({"wait": process}, where="an engine")["status"])
 
     def printed(self, process: int) -> str:
@@ -88,7 +88,7 @@ class Server:
 
 
 def _remedy(error: OSError) -> str:
-    """What to do where no process can be started."""
+    """What the user can do if no process can be started."""
     if error.errno == errno.ENOMEM or about_memory(str(error)):
         return "free some memory"
     if error.errno == errno.EAGAIN:
@@ -99,7 +99,7 @@ def _remedy(error: OSError) -> str:
 
 
 def _started(scratch: Path) -> tuple[socket.socket, subprocess.Popen[bytes]]:
-    """The server's process, and the socket to talk to it; what it prints goes to a file, or to stderr for a debugger."""
+    """The server's process and the socket to it. Its output goes to a file, or to stderr for debugging."""
     given = [entry for entry in sys.path if entry], [name for name, module in sys.modules.items() if module is None]
     ours, theirs = socket.socketpair()
     with theirs, (scratch / "server").open("wb") as file:
@@ -113,7 +113,7 @@ def _started(scratch: Path) -> tuple[socket.socket, subprocess.Popen[bytes]]:
 
 
 def _stop(channel: socket.socket, process: subprocess.Popen[bytes]) -> None:
-    channel.close()  # which it sees, and ends with all of its own
+    channel.close()  # the server sees this, and ends with all its processes
     try:
         process.wait(_GRACE)
     except subprocess.TimeoutExpired:
@@ -131,7 +131,7 @@ def _last_line(file: Path) -> str:
 
 @dataclass(eq=False)
 class _Block:
-    """What the engines that are opened in a block share. server: from the first engine on."""
+    """What the engines opened in one block share. server: None until the first engine is opened."""
 
     limits: Limits
     server: Server | None = None
@@ -142,10 +142,10 @@ _blocks: ContextVar[tuple[_Block, ...]] = ContextVar("engine_processes", default
 
 @contextmanager
 def engine_processes(limits: Limits | None = None, *, at_once: bool = False) -> Iterator[None]:
-    """One server for all engines that are opened inside, and these limits; at its end none of their processes is left.
+    """Share one server and these limits between all engines opened inside; no engine process is left at the end.
 
-    A block inside another one of the same thread has the server of the outer one, and its limits where it names none.
-    at_once: start the server now, so that it gets ready meanwhile, instead of with the first engine.
+    A nested block in the same thread uses the server of the outer block, and its limits if it has none of its own. at_once:
+    start the server now instead of with the first engine, so that it is ready sooner.
     """
     outer = _blocks.get()
     block = _Block(limits or current_limits())
@@ -161,18 +161,18 @@ def engine_processes(limits: Limits | None = None, *, at_once: bool = False) -> 
 
 
 def current_limits() -> Limits:
-    """Those of the block around."""
+    """The limits of the surrounding block."""
     blocks = _blocks.get()
     return blocks[-1].limits if blocks else NO_LIMITS
 
 
 def shared() -> bool:
-    """Whether a server is that of a block, which ends it."""
+    """Whether a server belongs to a block, which will end it."""
     return bool(_blocks.get())
 
 
 def current_server() -> Server:
-    """The server of the outermost block around, or one for a single engine."""
+    """The server of the outermost surrounding block, or a new one for a single engine."""
     blocks = _blocks.get()
     if not blocks:
         return Server()
@@ -185,13 +185,13 @@ _isolated = True
 
 
 def isolated() -> bool:
-    """Whether files are opened in processes of their own."""
+    """Whether files are opened in separate processes."""
     return _isolated
 
 
 @contextmanager
 def in_this_process() -> Iterator[None]:
-    """Open files in this process, with all of its rights and without limits: for tests that are about something else."""
+    """Open files in this process, with all its rights and without limits. For tests of other things."""
     global _isolated
     before, _isolated = _isolated, False
     try:
@@ -201,6 +201,6 @@ def in_this_process() -> Iterator[None]:
 
 
 def called(function: str) -> Callable[..., Any]:
-    """The function that `module:function` names."""
+    """The function that the text `module:function` names."""
     module, _, name = function.partition(":")
     return getattr(importlib.import_module(module), name)  # type: ignore[no-any-return]

@@ -1,4 +1,4 @@
-"""How long an engine's process may take, and how much memory."""
+"""How much time and memory an engine's process may use."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _WRITTEN, _WRITTEN_PER_BYTE = 2**28, 4
 
 @dataclass(frozen=True)
 class Limits:
-    """Limits of one engine's process. None takes the default for the size of its file.
+    """Limits of one engine's process. None means the default for the size of the engine file.
 
-    seconds: to open the file, and to run one batch. memory: bytes of its own at any moment, without mapped files. Both
-    are upper limits for a process that has gone wrong, far above the needs of a correct engine.
+    seconds: to open the file, and to run one batch. memory: bytes of the process's own memory at any moment, without mapped
+    files. Both are upper limits for a process that has gone wrong, far above the needs of a correct engine.
     """
 
     seconds: float | None = None
@@ -32,19 +32,21 @@ class Limits:
                 raise InvalidInputError(f"{option}: should be more than 0, found {value:g}; leave it out for the default")
 
     def given(self) -> tuple[str, ...]:
-        """What to type for them, one word each."""
+        """The command-line arguments for these limits, one word each."""
         seconds = () if self.seconds is None else ("--limit-seconds", f"{self.seconds:g}")
         return seconds if self.memory is None else (*seconds, "--limit-memory", f"{self.memory / 2**30:g}")
 
 
 NO_LIMITS = Limits()
-"""Those of the file's size."""
+"""The defaults for the size of the file."""
 
 
 @dataclass(frozen=True)
 class Bounds:
-    """Limits worked out for one file. written: bytes of any file that the process writes into its scratch folder.
-    size: of the engine's file."""
+    """Limits computed for one file.
+
+    written: largest size in bytes of a file that the process writes to its scratch folder. size: bytes of the engine's file.
+    """
 
     seconds: float
     memory: int
@@ -53,8 +55,11 @@ class Bounds:
 
 
 def bounds_of(path: Path, limits: Limits) -> Bounds:
-    """The bounds for the file at `path`: 5 minutes and a second a MiB, 4 GiB and 20 times its size, but never more than nine
-    tenths of the machine's memory; a missing file counts as empty."""
+    """Limits for the file at `path`. A missing file counts as empty.
+
+    Time: 5 minutes plus one second per MiB. Memory: 4 GiB plus 20 times the size, but at most nine tenths of the machine's
+    memory.
+    """
     size = 0
     with suppress(OSError):
         size = path.stat().st_size

@@ -26,14 +26,14 @@ from skinaudit.engines.session import Port, SessionDescription
 from skinaudit.errors import EngineError, InvalidInputError
 
 _LEAST = 2**20
-"""Bytes of shared memory, and so at least of the answers to one call."""
+"""Size in bytes of the shared memory, so the answers to one call always have at least this much room."""
 _NUMBERS = "fiub"
 _AGAIN = "do not trust this file"
 
 
 @dataclass(frozen=True)
 class _Opened:
-    """What a session says of itself."""
+    """What an opened session reports about itself."""
 
     description: SessionDescription
     inputs: tuple[Port, ...]
@@ -42,7 +42,7 @@ class _Opened:
 
 
 class RemoteSession:
-    """See Session. Only checked values come back from its process."""
+    """See Session. Everything that comes back from its process is checked."""
 
     def __init__(self, child: Child, opened: _Opened, *, where: str) -> None:
         self.description, self.inputs, self.outputs, self.labels = (
@@ -53,12 +53,12 @@ class RemoteSession:
         self._unsent: int | None = None
 
     def buffer(self, shape: tuple[int, ...]) -> NDArray[np.float32]:
-        """Memory for a tensor that `run` need not copy: float32 of this shape. It is overwritten by the answer."""
+        """Memory, float32 of this shape, for a tensor that `run` then need not copy. The answer overwrites it."""
         shared = self._with_room(4 * math.prod(shape))
         return np.frombuffer(shared, np.float32, math.prod(shape)).reshape(shape)
 
     def run(self, tensor: NDArray[Any], *, input: str, output: str) -> NDArray[Any]:
-        """See Session; raises EngineStoppedError, too, where a limit or a crash ends the process."""
+        """See Session; also raises EngineStoppedError if a limit or a crash ends the process."""
         place = np.frombuffer(self._with_room(tensor.nbytes), tensor.dtype, tensor.size).reshape(tensor.shape)
         if place.ctypes.data != tensor.ctypes.data:
             np.copyto(place, tensor)
@@ -72,7 +72,7 @@ class RemoteSession:
         return self._copied(answer)
 
     def _with_room(self, size: int) -> mmap.mmap:
-        """The shared memory, at least so large."""
+        """The shared memory, enlarged to at least `size` bytes."""
         if self._shared is None or size > len(self._shared):
             if self._unsent is not None:
                 os.close(self._unsent)
@@ -87,7 +87,8 @@ class RemoteSession:
             size = int(np.prod(shape, dtype=object)) if shape else 1
             if kind.kind not in _NUMBERS or min(shape, default=1) < 0 or size * kind.itemsize > len(self._shared):
                 raise ValueError
-            return np.frombuffer(self._shared, kind, size).reshape(shape).copy()  # before it is checked: it is shared
+            # copied before it is checked, because the process could still change it
+            return np.frombuffer(self._shared, kind, size).reshape(shape).copy()
         except (KeyError, TypeError, ValueError) as error:
             raise EngineError(f"{self._where}: its process returned no tensor; {_AGAIN}") from error
 
@@ -95,10 +96,10 @@ class RemoteSession:
 def open_remote(
     opening: Mapping[str, Any], *, path: Path, confinement: Confinement, writes: Sequence[Path] = ()
 ) -> RemoteSession:  # fmt: skip
-    """Open a file in a process of its own. opening: what skinaudit.engines.open.open_here takes.
+    """Open a file in a separate process. opening: the argument of skinaudit.engines.open.open_here.
 
-    confinement: see skinaudit.engines.isolation.confine. writes: further folders that it may write to. Raises as the runtime
-    does, and EngineStoppedError.
+    confinement: see skinaudit.engines.isolation.confine. writes: further folders that the process may write to. Raises the
+    errors of the runtime, and EngineStoppedError.
     """
     answer, child, server = _first({"opening": dict(opening)}, path=path, confinement=confinement, reads=(), writes=writes)
     try:
@@ -110,9 +111,9 @@ def open_remote(
 
 
 def call_remote(function: str, *arguments: Any, path: Path, reads: Iterable[Path] = ()) -> Any:
-    """Call `module:function` with plain values in a confined process, which may read the folder of `path`, and `reads`.
+    """Call `module:function` with plain values in a confined process that may read the folder of `path`, and `reads`.
 
-    Returns its result, a plain value. Raises as the function does, and EngineStoppedError.
+    Returns the result, a plain value. Raises the errors of the function, and EngineStoppedError.
     """
     if not isolated():
         return json.loads(json.dumps(called(function)(*arguments)))
@@ -128,7 +129,7 @@ def _first(
 ) -> tuple[dict[str, Any], Child, Server]:
     folders = {path.parent.absolute(), real(path).parent, *(folder.absolute() for folder in reads)}
     strange = [str(name) for name in (path, Path.cwd(), *folders, *writes) if UNPRINTABLE.search(str(name))]
-    if strange:  # its process reads no such message
+    if strange:  # the process cannot read a message with such characters
         raise InvalidInputError(f"{show(strange[0])}: its name has control characters or is not in UTF-8; rename it")
     bounds = bounds_of(path, current_limits())
     server = current_server()
@@ -152,7 +153,7 @@ def _end(child: Child, server: Server) -> None:
 
 
 def _shared_file(size: int) -> int:
-    """An open file in memory of a fixed size: who holds it can neither cut nor extend it."""
+    """An open file of a fixed size in memory: no process that has it open can cut or extend it."""
     if not hasattr(os, "memfd_create"):
         with tempfile.TemporaryFile() as file:
             file.truncate(size)

@@ -1,7 +1,7 @@
-"""Makes a process for each engine. It has imported what they need, opens no file itself, and has one thread.
+"""Creates a process for each engine. The server has already imported their modules, opens no file itself, has one thread.
 
-It is started anew for each audit. A fork of it takes milliseconds, and copies no lock that a thread of a runtime holds.
-It ends when the audit does, for whatever reason: with its engines, and with the scratch folder.
+Each audit starts its own server. A fork of it takes milliseconds and copies no lock held by a thread of a runtime. The
+server ends when the audit ends, for any reason, and ends its engines and removes the scratch folder.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ _PRELOADED = ("onnxruntime",)
 
 
 def main(descriptor: int, scratch: str) -> NoReturn:
-    """Serve the audit at the other end of the socket with this number until it is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the audit hears it, and ends this process
+    """Serve the audit at the other end of the socket with this number until the audit is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the audit gets the signal, and ends this process
     channel = socket.socket(fileno=descriptor)
     folder, running = Path(scratch), set[int]()
     try:
@@ -45,18 +45,18 @@ def main(descriptor: int, scratch: str) -> NoReturn:
         for process in running:
             _kill(process)
         shutil.rmtree(folder, ignore_errors=True)
-    os._exit(0)  # nothing is left to do, and what was imported needs no end
+    os._exit(0)  # nothing is left to do, and the imported modules need no clean-up
 
 
 def _preload() -> None:
-    """Import what most engines need; where that fails, opening one says why."""
+    """Import what most engines need. If this fails, opening an engine reports the reason."""
     for name in _PRELOADED:
         with suppress(Exception):
             __import__(name)
 
 
 def _ended(process: int) -> int:
-    """Wait for the end of a process that closed its socket; its exit code, negative for a signal."""
+    """Wait until a process that closed its socket ends; returns its exit code, negative for a signal."""
     deadline = time.monotonic() + _PATIENCE
     while time.monotonic() < deadline:
         number, status = os.waitpid(process, os.WNOHANG)

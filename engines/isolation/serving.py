@@ -1,4 +1,4 @@
-"""What an engine's process does: it confines itself, opens the file, and answers until the audit is gone."""
+"""The work of an engine's process: it confines itself, opens the file, and answers requests until the audit is gone."""
 
 from __future__ import annotations
 
@@ -31,22 +31,22 @@ _WHERE = "the audit"
 
 
 def greet(channel: socket.socket) -> None:
-    """Tell the audit that this process is there."""
+    """Tell the audit that this process is ready."""
     wire.send(channel, {"ready": os.getpid()})
 
 
 def request(channel: socket.socket) -> tuple[dict[str, Any], list[int]]:
-    """The next request of the audit."""
+    """The audit's next request."""
     return wire.receive(channel, where=_WHERE)
 
 
 def answer(channel: socket.socket, message: Mapping[str, Any]) -> None:
-    """Answer it."""
+    """Send the answer."""
     wire.send(channel, dict(message))
 
 
 def start(channel: socket.socket, descriptor: int, folder: Path) -> tuple[int, str]:
-    """Fork the process of one engine, whose socket is `descriptor`; its number, and its scratch folder inside `folder`."""
+    """Fork the process of one engine with the socket `descriptor`; returns its number and its scratch folder in `folder`."""
     scratch = Path(tempfile.mkdtemp(dir=folder))
     parent = os.getpid()
     process = os.fork()
@@ -55,7 +55,7 @@ def start(channel: socket.socket, descriptor: int, folder: Path) -> tuple[int, s
             channel.close()
             _serve(socket.socket(fileno=descriptor), scratch, parent)
         finally:
-            os._exit(1)  # whatever happens, a process of an engine never goes on as the server
+            os._exit(1)  # whatever happens, an engine's process must never continue as the server
     os.close(descriptor)
     return process, scratch.name
 
@@ -68,7 +68,8 @@ def _serve(channel: socket.socket, scratch: Path, parent: int) -> NoReturn:
     os.environ["TMPDIR"] = tempfile.tempdir = str(scratch)
     try:
         if first["confinement"] != "none":
-            # Torch asks who the user is, for a folder's name; without such a variable it reads /etc/passwd, which it cannot.
+            # Torch needs the user's name for a folder. Without such a variable it reads /etc/passwd, which is not allowed
+            # here.
             os.environ.setdefault("LOGNAME", "engine")
             os.environ["CUDA_CACHE_PATH"] = os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(scratch)
             writes, on_gpu = [scratch, *map(Path, first["writes"])], first["confinement"] == "gpu"
@@ -89,12 +90,12 @@ def _serve(channel: socket.socket, scratch: Path, parent: int) -> NoReturn:
 
 
 def _limit(first: Mapping[str, Any], scratch: Path) -> None:
-    """Bounds that the system keeps, and where what the runtimes print goes."""
+    """Set the limits that the system enforces, and redirect what the runtimes print."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_FSIZE, (first["written"], first["written"]))
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     with suppress(OSError):
-        Path("/proc/self/oom_score_adj").write_text("1000")  # where the machine's memory runs out, this one ends first
+        Path("/proc/self/oom_score_adj").write_text("1000")  # the system ends this process first if memory runs out
     if not debugging():
         output = os.open(scratch / "output", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         os.dup2(output, 1)
@@ -132,7 +133,7 @@ def _described(session: Session) -> dict[str, Any]:
 
 
 def _as_message(error: BaseException) -> dict[str, Any]:
-    """An error as a message: its class where it is one of skinaudit's own, and its text on one line."""
+    """An error as a message: its class, if it is one of skinaudit's own, and its text on one line."""
     if debugging():
         traceback.print_exception(error)
     full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)

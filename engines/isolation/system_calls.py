@@ -22,21 +22,21 @@ DENIED: Mapping[str, tuple[int, int]] = {
     "ptrace": (101, 117), "process_vm_readv": (310, 270), "process_vm_writev": (311, 271), "pidfd_open": (434, 434),
     "pidfd_getfd": (438, 438), "pidfd_send_signal": (424, 424), "tkill": (200, 130), "rt_sigqueueinfo": (129, 138),
     "rt_tgsigqueueinfo": (297, 240), "execve": (59, 221), "execveat": (322, 281), "fork": (57, -1), "vfork": (58, -1),
-    # attributes of files, which Landlock does not cover
+    # attributes of files, which Landlock does not restrict
     "chmod": (90, -1), "fchmod": (91, 52), "fchmodat": (268, 53), "fchmodat2": (452, 452), "chown": (92, -1),
     "fchown": (93, 55), "lchown": (94, -1), "fchownat": (260, 54), "utime": (132, -1), "utimes": (235, -1),
     "futimesat": (261, -1), "utimensat": (280, 88), "setxattr": (188, 5), "lsetxattr": (189, 6), "fsetxattr": (190, 7),
     "removexattr": (197, 14), "lremovexattr": (198, 15), "fremovexattr": (199, 16),
-    # the system itself, where an audit runs as root
+    # system administration, in case an audit runs as root
     "mount": (165, 40), "umount2": (166, 39), "pivot_root": (155, 41), "chroot": (161, 51), "unshare": (272, 97),
     "setns": (308, 268), "bpf": (321, 280), "perf_event_open": (298, 241), "userfaultfd": (323, 282), "keyctl": (250, 219),
     "add_key": (248, 217), "request_key": (249, 218), "init_module": (175, 105), "finit_module": (313, 273),
     "delete_module": (176, 106), "kexec_load": (246, 104), "reboot": (169, 142), "swapon": (167, 224), "swapoff": (168, 225),
     "open_by_handle_at": (304, 265), "settimeofday": (164, 170), "clock_settime": (227, 112), "sethostname": (170, 161),
 }  # fmt: skip
-"""By name, its number on x86_64 and on aarch64; -1 where that has no such call."""
+"""Number of each call on x86_64 and on aarch64; -1 if the processor does not have the call."""
 _OWN_ONLY: Mapping[str, tuple[int, int]] = {"kill": (62, 129), "tgkill": (234, 131)}
-"""Allowed for this process alone, as abort() needs them."""
+"""Allowed only with this process itself as target, because abort() needs them."""
 _LIMITS = {"prlimit64": (302, 261)}
 _SOCKET, _LOCAL = "socket", 1  # AF_UNIX
 _PROCESSES = ("execve", "execveat", "fork", "vfork")
@@ -53,14 +53,14 @@ _PROCESSORS = {"x86_64": _Processor(0, 0xC000003E), "aarch64": _Processor(1, 0xC
 
 
 def known_processor() -> bool:
-    """Whether the filter knows the numbers of this system's calls."""
+    """Whether the filter knows this processor's numbers of the system calls."""
     return sys.platform.startswith("linux") and platform.machine() in _PROCESSORS
 
 
 def filter_program(process: int, *, for_gpu: bool = False) -> bytes:
-    """The filter for the process of this number, as BPF: calls of DENIED fail with EPERM, threads may be started.
+    """The BPF filter for the process with this number: calls of DENIED fail with EPERM; new threads are allowed.
 
-    for_gpu: so may programs and sockets of this machine, which have the filter, too.
+    for_gpu: also allow new programs and sockets of this machine. New programs inherit the filter.
     """
     processor = _PROCESSORS[platform.machine()]
     column = processor.column
@@ -75,7 +75,7 @@ def filter_program(process: int, *, for_gpu: bool = False) -> bytes:
     for name, numbers in DENIED.items():
         if numbers[column] >= 0 and not (for_gpu and name in (_SOCKET, *_PROCESSES)):
             program += [_step(_EQUAL, numbers[column], 0, 1), _step(_RETURN, _ERRNO | errno.EPERM)]
-    # glibc starts its threads by clone where clone3, whose arguments no filter can see, is absent
+    # glibc falls back to clone if clone3 is absent; a filter cannot see the arguments of clone3
     program += [_step(_EQUAL, _CLONE3[column], 0, 1), _step(_RETURN, _ERRNO | errno.ENOSYS)]
     if for_gpu:
         program += _conditional(DENIED[_SOCKET][column], _step(_EQUAL, _LOCAL, 0, 1))
@@ -90,7 +90,7 @@ def filter_program(process: int, *, for_gpu: bool = False) -> bytes:
 
 
 def _conditional(number: int, condition: bytes) -> list[bytes]:
-    """Allow a call where a condition on its first argument holds."""
+    """Allow a call only if its first argument meets a condition."""
     return [
         _step(_EQUAL, number, 0, 4),
         _step(_LOAD, _FIRST_ARGUMENT),

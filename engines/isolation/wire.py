@@ -1,4 +1,4 @@
-"""Messages between the audit and the processes of its engines: checked JSON of bounded size, and open files. No pickle."""
+"""Messages between the audit and its engine processes: checked JSON of limited size, and open files. No pickle."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _DESCRIPTORS = 4
 
 
 def send(channel: socket.socket, message: dict[str, Any], descriptors: Sequence[int] = ()) -> None:
-    """Send one message, and with it copies of open files."""
+    """Send one message together with copies of open files."""
     content = json.dumps(message, default=str).encode()
     if len(content) > MAX_BYTES:
         raise ValueError(f"answers with {len(content):,} bytes, at most {MAX_BYTES:,} are read")
@@ -27,10 +27,10 @@ def send(channel: socket.socket, message: dict[str, Any], descriptors: Sequence[
 def receive(
     channel: socket.socket, *, where: str, wait: Callable[[], None] = lambda: None
 ) -> tuple[dict[str, Any], list[int]]:  # fmt: skip
-    """The next message and its open files.
+    """Receive the next message and its open files.
 
-    wait: returns when there is something to read; called before each part, since a message may stop in its middle. Raises
-    EOFError where the other end is gone, InvalidInputError, which names `where`, for what is no message.
+    wait: returns when there is something to read. It is called before each part, because a message may stop in the middle.
+    Raises EOFError if the other end is gone, InvalidInputError, which names `where`, if the bytes are not a message.
     """
     wait()
     header, descriptors, _, _ = socket.recv_fds(channel, _HEADER, _DESCRIPTORS)

@@ -1,1 +1,1 @@
-"""What an engine computes, read from its file as layers that can be compared with those of its run."""
+"""Read what an engine computes from its file, as layers that can be compared with the layers of its run."""

@@ -1,7 +1,7 @@
-"""ONNX operators that compute in whole numbers: QLinearConv and its kind, and dynamic quantisation.
+"""ONNX operators that compute in integers: QLinearConv and similar ones, and dynamic quantisation.
 
-Numbers of a layer's input and result are codes there: each stands for (code - zero) * scale. Reading codes back by the scale
-and zero by which they were written is a rounding, however the file arranges it.
+The inputs and results of such a layer are codes: each stands for (code - zero) * scale. Reading codes with the scale and
+zero with which they were written is a rounding of the original numbers, in whatever order the file does it.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from skinaudit.engines.networks.stored import Stored, dequantised, in_blocks, of
 _TYPES_OF_CODES: Mapping[int, str] = {
     TensorProto.UNDEFINED: "uint8", TensorProto.UINT8: "uint8", TensorProto.INT8: "int8",
 }  # fmt: skip
-"""What a QuantizeLinear without a zero writes, by its output_dtype."""
+"""Type that a QuantizeLinear without a zero writes, by its output_dtype."""
 _LAST, _SECOND = (0, 2, 3, 1), (0, 3, 1, 2)
-"""Orders of axes that move the channels to the last place, and back."""
+"""Axis orders that move the channels to the last place, and back."""
 Result = Layer | Sequence[Layer] | None
 
 
 def _codes(layer: Layer, scale: Stored, zero: Stored | None, *, origin: str, kind: str = "uint8") -> Layer:
-    """Numbers written as codes. kind: their type where no zero says it."""
+    """Numbers written as codes. kind: type of the codes if there is no zero, whose type would tell."""
     kind = kind if zero is None else str(zero.raw.dtype)
     shift = 0.0 if zero is None else zero.number()
     if kind not in CODES:
@@ -38,7 +38,7 @@ def _codes(layer: Layer, scale: Stored, zero: Stored | None, *, origin: str, kin
 
 
 def read_codes(codes: Layer, scale: Stored, zero: Stored | None) -> Layer | None:
-    """Codes of activations as numbers; None where they were written by another scale or zero."""
+    """Activation codes as numbers; None if they were written with another scale or zero."""
     shift = 0.0 if zero is None else zero.number()
     if codes.settings[:3] != ("codes", scale.number(), shift):
         return None
@@ -49,7 +49,7 @@ def read_codes(codes: Layer, scale: Stored, zero: Stored | None) -> Layer | None
 
 
 def _operand(call: Call, place: int) -> Layer | Stored | None:
-    """An input with its scale and zero behind it; channels in the second place, whatever the file has."""
+    """An input that is followed by its scale and zero; channels are moved to the second place if the file has them last."""
     value, scale, zero = call.inputs[place], call.stored(place + 1), call.stored(place + 2)
     if scale is None or value is None:
         return None
@@ -70,7 +70,7 @@ def _source(call: Call, place: int = 0) -> Layer:
 
 
 def _written(layer: Layer | None, call: Call, place: int) -> Layer | None:
-    """A result as codes, by the scale and zero at `place`; without a scale it stays in float."""
+    """A result as codes, with the scale and zero at `place`; without a scale it stays in float."""
     scale, zero = call.stored(place), call.stored(place + 1)
     if layer is None or scale is None:
         return layer
@@ -88,7 +88,7 @@ def _weights(call: Call, place: int, *, axis: int) -> Stored:
 
 
 def _bias(codes: Stored | None, input_scale: Stored | None, weight_scale: Stored | None) -> Constant | None:
-    """Whole numbers of 32 bits, in steps of the products."""
+    """A bias in 32-bit integers, whose step is the product of the input's and the weight's steps."""
     if codes is None or input_scale is None or weight_scale is None:
         return None
     steps = input_scale.number() * weight_scale.constant.value.reshape(-1)
@@ -132,7 +132,7 @@ def _pool(call: Call) -> Layer | None:
 
 
 def _of_codes(call: Call) -> Layer | None:
-    """What moves numbers or picks the largest does the same to codes. Channels that were moved last come back."""
+    """Operators that move numbers or take a maximum do the same to codes. Channels that were moved last are moved back."""
     codes = call.source
     if call.operator == "Transpose" and tuple(call.attributes.get("perm", ())) == _SECOND:
         return codes.inputs[0] if codes.settings == ("moved", _LAST) else None
@@ -174,7 +174,7 @@ def _dynamic_codes(call: Call) -> Sequence[Layer]:
 
 
 def _rounded(source: Layer, *, origin: str) -> Layer:
-    """A rounding whose range nobody knows before."""
+    """A rounding whose range is not known in advance."""
     return Layer("rounding", (source,), source.shape, origin, (math.nan, math.nan, math.nan))
 
 
@@ -206,7 +206,7 @@ def _exact(value: Array) -> Constant:
 
 
 def _scaled(call: Call) -> Layer | None:
-    """The product of both scales, and that of sums with it."""
+    """The product of the two scales, and the product of the integer sums with it."""
     first, second = call.inputs
     for scale, factor in ((first, second), (second, first)):
         if not isinstance(scale, Layer) or scale.settings != ("dynamic scale",):
@@ -235,7 +235,7 @@ def _of_sums(sums: Layer, scale: Layer, steps: Constant) -> Layer | None:
 
 
 def _fused(call: Call) -> Layer | None:
-    """ONNX Runtime's product of a layer that it rounds itself: input, weight, its scale, its zero, bias."""
+    """ONNX Runtime's product that quantises its input itself. Arguments: input, weight, scale, zero, bias."""
     weight, scale, zero, bias = (call.stored(place) for place in range(1, 5))
     if weight is None or scale is None:
         return None
@@ -258,4 +258,4 @@ INTEGER: Mapping[str, Callable[[Call], Any]] = {
     "DynamicQuantizeLinear": _dynamic_codes, "ConvInteger": _sums, "MatMulInteger": _sums, "Cast": _cast_of_sums,
     "Mul": _scaled, "DynamicQuantizeMatMul": _fused,
 }  # fmt: skip
-"""Operators of whole numbers, and what others do to codes; None from one of them means that it has another meaning there."""
+"""Operators on integers, and what other operators do to codes. None means that the operator has another meaning there."""

@@ -1,7 +1,7 @@
-"""A classifier as a graph of layers in one canonical form: what folding changes is folded, what computes nothing is dropped.
+"""A classifier as a graph of layers in one canonical form: constants are folded, layers without effect are dropped.
 
-Two files that compute the same function in another arrangement come to the same layers: batch norm in its convolution,
-constants of a normalisation in one affine layer, pools over all of a map as one kind of pool.
+Two files that compute the same function in different arrangements give the same layers: batch norm becomes part of its
+convolution, the constants of a normalisation become one affine layer, and pools over the whole map become one kind of pool.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 FLOAT_STEP = 2.0**-21
-"""Relative rounding of a constant that was computed in float32: a few units in its last place."""
+"""Relative rounding error of a constant that was computed in float32: a few units in the last place."""
 _LARGEST_MAP = 4096
 
 Kind = Literal[
@@ -37,7 +37,7 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Constant:
-    """Numbers of a file. slack: float64 of the same shape: how far each may lie from what it was rounded from."""
+    """Constant numbers of a file. slack: float64 of the same shape, how far rounding may have moved each number."""
 
     value: Array
     slack: Array
@@ -45,9 +45,11 @@ class Constant:
 
 @dataclass(frozen=True, eq=False)
 class Extent:
-    """How large the numbers of each channel are, float64 (C,). largest: the largest weight or bias; smallest: the largest
-    weight, where that is smallest. Between two steps that undo each other, numbers can be too large or too small for their
-    type, though the result is not.
+    """Largest numbers of each channel over all folded steps, float64 (C,).
+
+    largest: the largest absolute weight or bias of any step. smallest: each step has a largest absolute weight; this is the
+    smallest of them. Two steps that undo each other can overflow or underflow the type in between, even if the result is
+    right.
     """
 
     largest: Array
@@ -58,9 +60,9 @@ class Extent:
 class Layer:
     """One step of a network.
 
-    shape: of its result without the batch: (C, H, W), or (features,); empty where it is unknown. settings: what else it
-    computes by, in plain numbers. origin: the node of the file, for messages. extent: of a layer that was folded from
-    several steps.
+    shape: of the result without the batch: (C, H, W) or (features,); empty if unknown. settings: further settings of the
+    step, as plain numbers. origin: node of the file, for messages. extent: set for a layer that was folded from several
+    steps.
     """
 
     kind: Kind
@@ -73,18 +75,18 @@ class Layer:
     extent: Extent | None = None
 
     def sizes(self) -> Extent:
-        """The numbers of each channel, of all steps that the layer was folded from. It must have weights."""
+        """Largest numbers of each channel over all steps that the layer was folded from. The layer must have weights."""
         return self.extent or _extent_of(self.weight, self.bias)
 
 
 def constant(value: Any, *, relative: float = FLOAT_STEP, absolute: float = 0.0) -> Constant:
-    """Numbers with a slack relative to each of them."""
+    """Numbers whose slack is `relative` times each number plus `absolute`."""
     numbers = np.asarray(value, np.float64)
     return Constant(numbers, np.abs(numbers) * relative + absolute)
 
 
 def image(channels: int, size: int) -> Layer:
-    """The input."""
+    """The input layer."""
     return Layer("image", (), (channels, size, size), "the image")
 
 
@@ -99,7 +101,7 @@ class Window:
     ceil: bool = False
 
     def result(self, sides: tuple[int, ...]) -> tuple[int, int]:
-        """The sides of the result."""
+        """Height and width of the result."""
         rounded = math.ceil if self.ceil else math.floor
         top, left, bottom, right = self.pads
         spans = [(kernel - 1) * by + 1 for kernel, by in zip(self.kernel, self.dilations, strict=True)]
@@ -123,9 +125,10 @@ def dense(source: Layer, weight: Constant, bias: Constant | None, *, origin: str
 
 
 def affine(source: Layer, factor: Constant, shift: Constant, *, origin: str) -> Layer:
-    """factor * source + shift, both of one number a channel; folded into the layer before it where that has weights.
+    """factor * source + shift, each with one number per channel; folded into the layer before it if that has weights.
 
-    A rounding in between is taken for one of the result, whose range is that much larger; not so if it cuts at 0, as a ReLU.
+    A rounding in between is moved behind the product and its range is scaled. This is not done if the range starts or ends
+    at 0, because then the rounding also acts as a ReLU.
     """
     if source.kind == "cast" or (source.kind == "rounding" and source.settings[0] < 0 < source.settings[1]):
         inner = affine(source.inputs[0], factor, shift, origin=origin)
@@ -151,7 +154,7 @@ def _extent_of(weight: Constant | None, bias: Constant | None) -> Extent:
 
 
 def _moved_range(settings: tuple[float, float, float], factor: Constant, shift: Constant) -> tuple[float, float, float]:
-    """The range and the step of a rounding, (low, high, step), behind factors and shifts of its channels."""
+    """Range and step of a rounding, (low, high, step), after `factor` and `shift` are applied to its channels."""
     low, high, step = settings
     ends = np.concatenate([factor.value * low + shift.value, factor.value * high + shift.value])
     return (min(low, float(ends.min())), max(high, float(ends.max())), step * float(np.abs(factor.value).max()))
@@ -169,7 +172,7 @@ def batch_norm(source: Layer, parts: Sequence[Constant], *, epsilon: float, orig
 
 
 def activation(source: Layer, low: float, high: float, *, origin: str) -> Layer:
-    """Values cut at `low` and at `high`."""
+    """Clip values to [low, high]."""
     if source.kind == "activation":
         before = source.settings
         return replace(source, settings=(max(low, before[0]), min(high, before[1])))
@@ -179,14 +182,14 @@ def activation(source: Layer, low: float, high: float, *, origin: str) -> Layer:
 
 
 def pool(source: Layer, matrix: Array, sides: tuple[int, int], *, origin: str) -> Layer:
-    """Averages of a map: matrix (positions of the result, positions of the map), rows that sum to 1."""
+    """Weighted means of a map. matrix: (positions of the result, positions of the map), rows that sum to 1."""
     if matrix.shape[0] == matrix.shape[1] and np.allclose(matrix, np.eye(len(matrix)), atol=1e-6):
         return source
     return Layer("pool", (source,), (source.shape[0], *sides), origin, sides, constant(matrix))
 
 
 def averages(sides: tuple[int, ...], window: Window) -> Array | None:
-    """The matrix of an average pool without padding over a map of these sides; None for one that is too large to write."""
+    """Matrix of an average pool without padding over a map with these sides; None if the matrix would be too large."""
     if any(window.pads) or math.prod(sides) > _LARGEST_MAP:
         return None
     rows = []
@@ -199,7 +202,7 @@ def averages(sides: tuple[int, ...], window: Window) -> Array | None:
 
 
 def adaptive(sides: tuple[int, ...], result: tuple[int, int]) -> Array:
-    """The matrix of an average pool whose result has given sides, whatever the map's (torch's AdaptiveAvgPool2d)."""
+    """Matrix of an average pool to a result with given sides, for any sides of the map (torch's AdaptiveAvgPool2d)."""
     rows = []
     for row in range(result[0]):
         for column in range(result[1]):
@@ -214,7 +217,7 @@ def adaptive(sides: tuple[int, ...], result: tuple[int, int]) -> Array:
 
 
 def flatten(source: Layer, *, origin: str) -> Layer:
-    """(C, H, W) as one row of features; a map of a single position is its channels already."""
+    """(C, H, W) as one row of features. A map of 1 x 1 is already the row of its channels."""
     if len(source.shape) < 2:
         return source
     if math.prod(source.shape[1:]) == 1:
@@ -223,7 +226,7 @@ def flatten(source: Layer, *, origin: str) -> Layer:
 
 
 def layers_of(root: Layer) -> list[Layer]:
-    """Every layer that the root's result depends on, each once."""
+    """Every layer that the root depends on, each once."""
     reached: dict[int, Layer] = {}
     waiting = [root]
     while waiting:
@@ -251,7 +254,7 @@ def max_pool(source: Layer, window: Window, *, origin: str) -> Layer:
 
 
 def arithmetic(source: Layer, operation: str, value: Constant, *, origin: str) -> Layer | None:
-    """A layer and a constant of one number a channel, or of one number: add, sub, mul, div; None for any other."""
+    """A layer combined with one constant, or one per channel, by add, sub, mul or div; None for other operations."""
     channels = _by_channel(value, source)
     if channels is None or operation not in ("add", "sub", "mul", "div"):
         return None
@@ -265,7 +268,7 @@ def arithmetic(source: Layer, operation: str, value: Constant, *, origin: str) -
 
 
 def _by_channel(value: Constant, source: Layer) -> Constant | None:
-    """A constant as one number a channel of `source`; None for one that differs along another axis."""
+    """A constant as one number per channel of `source`; None if it differs along another axis."""
     channels = source.shape[0] if source.shape else 0
     if value.value.size == 1:
         return Constant(np.full(channels, value.value.item()), np.full(channels, value.slack.item())) if channels else None

@@ -1,4 +1,4 @@
-"""Weights in blocks of channels, as ONNX Runtime's optimiser stores them for a CPU, in their plain order again."""
+"""Weights that ONNX Runtime's CPU optimiser stored in blocks of channels, put back into their plain order."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ import numpy as np
 from skinaudit.engines.networks.layers import Array, Constant
 
 _BLOCKS = (16, 8)
-"""Channels of a block: of CPUs with AVX-512, and with AVX."""
+"""Channels per block on CPUs with AVX-512, and with AVX."""
 
 
 def in_plain_order(
     weight: Constant, bias: Constant | None, *, channels: int, groups: int
 ) -> tuple[Constant, Constant | None, int]:
-    """Weights (O, I / groups, height, width), bias and groups of a convolution whose file has them in blocks.
+    """Weights (O, I / groups, height, width), bias and groups in plain order, for a convolution stored in blocks.
 
-    channels: of its input. The file fills the last block up with channels that are 0; they are left out. The size of the
-    blocks is not in the file: the one is taken that leaves these channels empty. Raises ValueError for another layout.
+    channels: number of input channels. The file pads the last block with channels that are 0; these are dropped. The file
+    does not contain the block size, so the one for which the padding is 0 is used. Raises ValueError for another layout.
     """
     shape = weight.value.shape
     block = next(block for block in _BLOCKS if shape[0] % block == 0)
@@ -34,7 +34,7 @@ def in_plain_order(
 
 
 def _unblocked(stored: Array, block: int, *, inner: bool) -> Array:
-    """Outputs in blocks, and with `inner` inputs too: the innermost numbers of memory are those of a block."""
+    """Undo blocks of output channels and, with `inner`, of input channels; a block's numbers are innermost in memory."""
     outputs, inputs, height, width = stored.shape
     flat = stored.reshape(-1)
     if not inner:

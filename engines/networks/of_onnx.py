@@ -1,4 +1,4 @@
-"""The layers of an ONNX file: standard operators, and those that ONNX Runtime's own optimiser writes."""
+"""The layers of an ONNX file: standard operators, and operators written by ONNX Runtime's optimiser."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from skinaudit.engines.networks.stored import Stored, folded, stored
 from skinaudit.errors import EngineError, in_one_line
 
 _UNFIT = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
-"""What an operator raises whose inputs are not those of any layer here; it is then shown as it is."""
+"""Errors that mean: the operator's inputs do not fit any layer known here. The operator then becomes kind `other`."""
 
 
 _OF_RUNTIMES = ("ai.onnx", "com.microsoft", "com.ms.", "org.pytorch")
-"""How the domains begin of operators that a runtime computes by itself; the empty domain is one of them, too."""
+"""Prefixes of the domains whose operators a runtime implements itself; the empty domain is also one."""
 
 _LARGEST = 2**28
-"""Numbers of a constant that is computed here; VGG16's largest layer has 103 million."""
+"""Largest constant that is computed here, in numbers; the largest layer of VGG16 has 103 million."""
 
 
 def network_of_file(path: Path) -> Layer:
-    """The layer that makes the answers of an ONNX file, its external data read; raises EngineError as onnx_graph.load."""
+    """The output layer of an ONNX file, with its external data; raises the EngineError of onnx_graph.load."""
     model = onnx_graph.load_with_weights(path)
     try:
         return network_of_model(model)
@@ -40,8 +40,11 @@ def network_of_file(path: Path) -> Layer:
 
 
 def network_of_model(model: ModelProto) -> Layer:
-    """The layer that makes the output of a graph. What is no layer of a classifier becomes one of kind `other`, and so does
-    everything where a runtime may read the file in another way than it is read here."""
+    """The output layer of a graph.
+
+    An operator that is not a known layer becomes one of kind `other`. The same happens to the whole graph if runtimes may
+    read the file in different ways.
+    """
     doubt = _ambiguous(model)
     if doubt:
         return _unknown(doubt)
@@ -62,10 +65,10 @@ def network_of_model(model: ModelProto) -> Layer:
 
 
 def _ambiguous(model: ModelProto) -> str:
-    """What runtimes may read in several ways, in words; empty where there is nothing.
+    """Parts of the file that runtimes may read in different ways, in words; empty if there are none.
 
-    Of a name or a setting that is given twice one reader takes the first value and another the last. A function by the
-    name of a runtime's own operator may stand for it or not.
+    If a name or a setting is given twice, one reader takes the first value and another the last. If a function has the name
+    of a runtime's own operator, it may replace that operator or not.
     """
     nodes = [*model.graph.node, *(node for function in model.functions for node in function.node)]
     for node in nodes:
@@ -94,7 +97,7 @@ def _ambiguous(model: ModelProto) -> str:
 
 
 def _size(operator: str, constants: Sequence[Stored | None]) -> float:
-    """About how many numbers a constant has that follows from others: more than a file holds, where it repeats them."""
+    """Estimated size of a folded constant. An operator that repeats data can make it much larger than the file."""
     raws = [value.raw for value in constants if value is not None]
     if operator in ("ConstantOfShape", "Expand") and raws:
         return math.prod(max(float(side), 1.0) for side in raws[-1].reshape(-1)) * raws[0].size
@@ -113,7 +116,7 @@ def _unknown(origin: str) -> Layer:
 
 
 def _layer(call: Call) -> Layer | list[Layer] | None:
-    """The layer that a node is; several of a node with several results."""
+    """The layer for a node, or a list of layers for a node with several results."""
     layer = None
     if call.domain not in DOMAINS:
         return None

@@ -30,26 +30,26 @@ _TYPES: Mapping[str, tuple[str, int]] = {
     "bf16": ("<u2", TensorProto.BFLOAT16), "i8": ("<i1", TensorProto.INT8), "u8": ("<u1", TensorProto.UINT8),
     "i32": ("<i4", TensorProto.INT32), "i64": ("<i8", TensorProto.INT64), "u64": ("<u8", TensorProto.UINT64),
 }  # fmt: skip
-"""Element types by name: numpy's and ONNX's."""
+"""Element types by OpenVINO's name: numpy's and ONNX's type."""
 _LEVELS = (255, 256)
 _PARTS = frozenset({"layers", "edges", "rt_info", "meta_data"})
-"""What a file consists of."""
+"""The parts of a file."""
 _VERSIONS = frozenset({"10", "11"})
 _LAYER_PARTS = frozenset({"data", "input", "output", "rt_info"})
 _NUMBER = re.compile(r"0|[1-9][0-9]*", re.ASCII)
-"""How OpenVINO writes the numbers of layers and ports; it reads 01 as 1."""
+"""How OpenVINO writes the numbers of layers and ports. It reads 01 as 1."""
 _INTEGER = re.compile(r"-?(0|[1-9][0-9]*)", re.ASCII)
 _REAL = re.compile(r"-?([0-9]+(\.[0-9]*)?([eE][-+]?[0-9]+)?|inf)", re.ASCII)
-"""What OpenVINO and Python read as the same number: Python reads 5_0 as 50, OpenVINO as 5."""
+"""Numbers that OpenVINO and Python read alike. Python reads 5_0 as 50, OpenVINO as 5, so such texts do not match."""
 _UNFIT = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
-"""What an operator raises whose inputs are not those of any layer here; it is then shown as it is."""
+"""Errors that mean: the layer's inputs do not fit any layer known here. It then becomes kind `other`."""
 _ENDS = ("from-layer", "from-port", "to-layer", "to-port")
 Value = Layer | Stored
 
 
 @dataclass(frozen=True, eq=False)
 class _Step:
-    """One layer of the file. data: its settings as they are written."""
+    """One layer of the file. data: its settings, as text."""
 
     kind: str
     data: Mapping[str, str]
@@ -67,7 +67,7 @@ class _Step:
 
 
 def _integers(text: str) -> list[int]:
-    """Whole numbers between commas; raises ValueError for any that OpenVINO may read in another way."""
+    """Integers separated by commas; raises ValueError for text that OpenVINO may read differently."""
     parts = [part.strip(" ") for part in text.split(",")]
     if parts != [""] and not all(_INTEGER.fullmatch(part) for part in parts):
         raise ValueError(f"not a list of whole numbers: {text[:100]!r}")
@@ -75,14 +75,14 @@ def _integers(text: str) -> list[int]:
 
 
 def _real(text: str) -> float:
-    """A number; raises ValueError for one that OpenVINO may read in another way."""
+    """A real number; raises ValueError for text that OpenVINO may read differently."""
     if not _REAL.fullmatch(text):
         raise ValueError(f"not a number: {text[:100]!r}")
     return float(text)
 
 
 def network_of_file(path: Path) -> Layer:
-    """The layer that makes the answers of an OpenVINO file; raises EngineError where it or its weights are damaged."""
+    """The output layer of an OpenVINO file; raises EngineError if the file or its weights are damaged."""
     try:
         net = parsed(path)
         check_regular(path.with_suffix(".bin"), kind="OpenVINO weights")
@@ -93,21 +93,24 @@ def network_of_file(path: Path) -> Layer:
 
 
 class _WithoutDefinitions(ElementTree.TreeBuilder):
-    """Refuses what OpenVINO's reader of XML skips and Python's does not: definitions that stand for other text."""
+    """Refuses XML definitions of substitute text: OpenVINO's XML reader skips them, Python's applies them."""
 
     def doctype(self, name: str, pubid: str | None, system: str | None) -> None:
         raise ValueError("it has a DOCTYPE, which files of OpenVINO do not have")
 
 
 def parsed(path: Path) -> Element:
-    """The file's XML, read as OpenVINO reads it. Raises ElementTree.ParseError, ValueError for a DOCTYPE, and
-    InvalidInputError where there is no regular file."""
+    """Parse the file's XML in the same way as OpenVINO.
+
+    Raises ElementTree.ParseError for damaged XML, ValueError for a DOCTYPE, InvalidInputError if `path` is not a regular
+    file.
+    """
     check_regular(path, kind="engine")
     return ElementTree.parse(path, ElementTree.XMLParser(target=_WithoutDefinitions())).getroot()
 
 
 def _ambiguous(net: Element) -> str:
-    """What OpenVINO may read in another way than it is read here, in words; empty where there is nothing."""
+    """Parts of the file that OpenVINO may read differently from this reader, in words; empty if there are none."""
     parts = Counter(part.tag for part in net)
     unusual = [tag for tag, times in parts.items() if tag not in _PARTS or times > 1]
     if unusual:
@@ -131,9 +134,9 @@ def _ambiguous(net: Element) -> str:
 
 
 def _ambiguous_layer(layer: Element) -> str:
-    """The same of a layer: a number that stands for another one, parts that are there twice, or ports out of order.
+    """The same for one layer: numbers in unusual spelling, repeated parts, or ports out of order.
 
-    OpenVINO takes inputs in the order in which their ports are listed.
+    OpenVINO takes the inputs in the order in which their ports are listed.
     """
     number = layer.attrib["id"]
     parts = Counter(part.tag for part in layer)
@@ -148,7 +151,7 @@ def _ambiguous_layer(layer: Element) -> str:
 
 
 def _source(edge: Element, elements: Mapping[str, Element]) -> str | None:
-    """The layer that an edge comes from; None where it is not that layer's first result."""
+    """The layer where an edge starts; None if the edge does not start at that layer's first result."""
     number = edge.attrib["from-layer"]
     first = elements[number].find("output/port")
     return number if first is None or first.attrib["id"] == edge.attrib["from-port"] else None
@@ -181,7 +184,7 @@ def _network(net: Element, weights: bytes) -> Layer:
 
 
 def _ordered(roots: list[str], before: Mapping[str, list[str]]) -> Iterator[str]:
-    """Everything that the roots depend on, each after what enters it. Raises ValueError for a circle."""
+    """Everything that the roots depend on, inputs first. Raises ValueError for a cycle."""
     done: set[str] = set()
     open_now: set[str] = set()
     waiting = [(root, False) for root in roots]
@@ -204,7 +207,7 @@ def _unknown(step: _Step) -> Layer:
 
 
 def _value(step: _Step, weights: bytes) -> Value | None:
-    """A constant or a layer; None for what is neither."""
+    """A constant or a layer; None for anything else."""
     if step.kind == "Const":
         return _constant(step.data, weights)
     try:
@@ -235,7 +238,7 @@ def _constant(data: Mapping[str, str], weights: bytes) -> Stored | None:
 
 
 def _folded(step: _Step, inputs: list[Stored]) -> Stored | None:
-    """What follows from constants alone. Codes keep their type until they are multiplied by their step."""
+    """Result of a step with constant inputs only. Codes stay integers until they are multiplied by their scale."""
     first, second = inputs[0], inputs[1] if len(inputs) > 1 else None
     if step.kind == "Convert":
         floats = step.data["destination_type"] in ("f32", "f64")
@@ -259,7 +262,7 @@ def _folded(step: _Step, inputs: list[Stored]) -> Stored | None:
 
 
 def _moved(step: _Step, second: Stored) -> Callable[[NDArray[Any]], NDArray[Any]] | None:
-    """What a layer does that keeps its numbers as they are; None for others."""
+    """The function of a step that moves numbers without changing them; None for other steps."""
     if step.kind == "Reshape":
         sides, kept = second.integers(), 0 if step.flag("special_zero") else None
         return lambda value: value.reshape([value.shape[at] if side == kept else side for at, side in enumerate(sides)])
@@ -273,7 +276,7 @@ def _moved(step: _Step, second: Stored) -> Callable[[NDArray[Any]], NDArray[Any]
 
 
 def _rounded(step: _Step, inputs: list[Stored]) -> Stored | None:
-    """Weights that the file rounds when it is opened."""
+    """Weights that OpenVINO rounds when it opens the file."""
     low, high = _bounds(step, inputs[1:])
     (levels,) = step.integers("levels")
     steps = (high - low) / (levels - 1)
@@ -282,7 +285,7 @@ def _rounded(step: _Step, inputs: list[Stored]) -> Stored | None:
 
 
 def _bounds(step: _Step, bounds: list[Stored]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The range of a rounding of 8 bits; raises ValueError for one that is something else, such as a threshold."""
+    """Range of an 8-bit rounding; raises ValueError if the step does something else, such as applying a threshold."""
     low, high, out_low, out_high = (part.constant.value for part in bounds)
     same = np.allclose(low, out_low, rtol=1e-4, atol=1e-7) and np.allclose(high, out_high, rtol=1e-4, atol=1e-7)
     if step.integers("levels")[0] not in _LEVELS or not same or not (high > low).all():
@@ -300,7 +303,7 @@ def _rounding(step: _Step) -> Layer:
 
 
 def _operator(step: _Step) -> Layer | None:
-    """A layer by the ONNX operator that does the same; None for one that is not known, or that has unusual settings."""
+    """The ONNX operator that does the same as this layer; None for unknown layers or unusual settings."""
     translate = _ONNX.get(step.kind)
     if translate is None:
         return None
@@ -387,4 +390,4 @@ _ONNX: Mapping[str, Callable[[_Step], _Node]] = {
     "Reshape": _reshape, "Squeeze": lambda step: ("Squeeze", step.inputs, {}), "Transpose": _transpose,
     "GatherND": lambda step: ("GatherND", step.inputs, {"batch_dims": _integers(step.data.get("batch_dims", "0"))[0]}),
 }  # fmt: skip
-"""Layers that may be those of a classifier; every other one stays what it is."""
+"""Layers that a classifier may contain; every other layer becomes kind `other`."""

@@ -1,4 +1,4 @@
-"""What the graph of an exported program does beside the results of its steps: the layers are read from these alone."""
+"""Side effects in the graph of an exported program. The layers are read from the results of its steps only."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ _FRESH = frozenset(
     {"conv2d", "convolution", "linear", "batch_norm", "add", "sub", "mul", "div", "relu", "relu6", "hardtanh", "clamp",
      "lift_fresh_copy"}
 )  # fmt: skip
-"""Operators whose result shares no memory with anything else. A view, and a Dropout outside of training, does."""
+"""Operators whose result shares no memory with other tensors. The result of a view, or of Dropout in evaluation, does."""
 
 
 def ambiguous(program: Any, *, prefix: str) -> str:
-    """What may compute something else than the steps that the answer depends on, in words; empty if there is nothing.
+    """Parts of a program that could change the answer without being among its inputs, in words; empty if there are none.
 
-    A step may write into a tensor that another one reads: the answer then depends on it though nothing says so. A program
-    may also give two weights one name. prefix: of the names of its weights that is left out.
+    A step may write into a tensor that another step reads. The answer then depends on that step, but the graph does not show
+    it. A program may also give one name to two weights. prefix: start of its weights' names, to leave out.
     """
     signature, nodes = program.graph_signature, list(program.graph.nodes)
     changed = [*signature.buffers_to_mutate.values(), *signature.user_inputs_to_mutate.values()]
@@ -37,7 +37,7 @@ def ambiguous(program: Any, *, prefix: str) -> str:
 
 
 def _writes_elsewhere(node: Any) -> bool:
-    """Whether a step writes into anything but a result that it alone reads (as ReLU in place does)."""
+    """Whether a step writes into something other than a result that only it reads (an in-place ReLU does the latter)."""
     schema = getattr(node.target, "_schema", None)
     if node.op != "call_function" or schema is None or not schema.is_mutable:
         return False
@@ -46,7 +46,7 @@ def _writes_elsewhere(node: Any) -> bool:
 
 
 def _is_own(value: Any) -> bool:
-    """Whether one step alone reads this result, and nothing else shares its memory."""
+    """Whether only one step reads this result, and nothing else shares its memory."""
     if value.op != "call_function" or len(value.users) != 1:
         return False
     name = str(value.target).removeprefix("aten.").partition(".")[0]

@@ -18,14 +18,14 @@ from skinaudit.errors import InvalidInputError, reason_of
 
 Weights = Mapping[str, NDArray[Any]]
 _LARGEST_POOL = 64
-"""Side of what an adaptive pool may give; classifiers have 1 or 7."""
+"""Largest side of an adaptive pool's result; classifiers use 1 or 7."""
 
 
 def network_of(structure: Structure, weights: Weights) -> Layer:
-    """The layer that makes the logits.
+    """The layer that computes the logits.
 
-    Raises KeyError for a tensor that `weights` does not hold, and InvalidInputError, naming the step, for arguments that its
-    operator cannot have.
+    Raises KeyError for a tensor missing from `weights`, and InvalidInputError, which names the step, for arguments that do
+    not fit the operator.
     """
     constants = {
         name: np.array(value).reshape(structure.shapes[name]) for name, value in structure.constants.items()
@@ -35,12 +35,12 @@ def network_of(structure: Structure, weights: Weights) -> Layer:
     for step in structure.steps:
         arguments = [_resolved(argument, layer_of, tensors) for argument in step.arguments]
         try:
-            with np.errstate(all="ignore"):  # NaN and infinity equal nothing
+            with np.errstate(all="ignore"):  # comparisons with NaN and infinity are false
                 layer = _layer(step.operator, arguments, f"{step.name} ({step.operator})")
             if not isinstance(layer, Layer):
                 raise TypeError("it takes a step")
             layer_of[step.name] = layer
-        # Each operator meets whatever a damaged file says, and fails in a way of its own.
+        # A damaged file can pass anything to an operator, and each operator fails with its own error types.
         except (ArithmeticError, AttributeError, LookupError, MemoryError, TypeError, ValueError) as error:
             raise InvalidInputError(
                 f"step {show(step.name)} has arguments that {show(step.operator)} does not take ({reason_of(error)})"
@@ -71,7 +71,7 @@ def _layer(operator: str, arguments: list[Any], origin: str) -> Layer:
 
 @dataclass(frozen=True, eq=False)
 class _Call:
-    """One call of an operator. source: the layer that is its first argument."""
+    """One call of an operator. source: its first argument, a layer."""
 
     name: str
     arguments: list[Any]
@@ -90,7 +90,7 @@ class _Call:
 def _convolution(call: _Call) -> Layer | None:
     _, weight = call.arguments[:2]
     if call.name == "convolution" and call.get(6, False):
-        return None  # transposed
+        return None  # a transposed convolution
     pads = _pair(call.get(4, 0))
     groups = call.get(8 if call.name == "convolution" else 6, 1)
     window = Window(
@@ -105,15 +105,15 @@ def _linear(call: _Call) -> Layer:
 
 def _batch_norm(call: _Call) -> Layer | None:
     if call.arguments[5]:
-        return None  # normalised by the batch itself
+        return None  # normalises with the statistics of the batch
     return layers.batch_norm(call.source, call.arguments[1:5], epsilon=call.arguments[7], origin=call.origin)
 
 
 def _elementwise(call: _Call) -> Layer | None:
-    """Arithmetic with a constant a channel, and the sum of two layers."""
+    """Arithmetic with one constant per channel, and the sum of two layers."""
     first, second = call.arguments[:2]
     if call.get(2, 1) != 1:
-        return None  # a factor of the second, or rounding of the quotient
+        return None  # the second operand has a factor, or the quotient is rounded
     if isinstance(first, Layer) and isinstance(second, Layer):
         if call.name != "add":
             return None
@@ -176,4 +176,4 @@ _OPERATORS: Mapping[str, Callable[[_Call], Layer | None]] = {
     "max_pool2d": _max_pool, "adaptive_avg_pool2d": _adaptive_pool, "flatten": _flatten,
     "dropout": _dropout, "contiguous": _unchanged, "alias": _unchanged, "detach": _unchanged,
 }  # fmt: skip
-"""Operators of torch that have a layer here; None from one of them means that it is not of that kind."""
+"""Operators of torch that have a layer here. None means that this call is not of the layer's kind."""

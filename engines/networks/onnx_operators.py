@@ -1,4 +1,4 @@
-"""ONNX's operators as layers; a function returns None where the node is no layer of that kind."""
+"""ONNX operators as layers. A function returns None if the node is not a layer of its kind."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ _FLOATS: Mapping[int, str] = {
     TensorProto.FLOAT: "fp32", TensorProto.FLOAT16: "fp16", TensorProto.BFLOAT16: "bf16", TensorProto.DOUBLE: "fp64",
 }  # fmt: skip
 _LARGEST_FACTOR = 256
-"""Of a product as a whole: the sum is computed before, and could be too large for its type."""
+"""Factors of a whole product. The unscaled sum is computed first and could overflow its type."""
 CODES: Mapping[str, tuple[float, float]] = {
     "uint8": (0, 255), "int8": (-128, 127), "float8_e4m3fn": (-448, 448), "float8_e5m2": (-57344, 57344),
 }  # fmt: skip
-"""The smallest and the largest number of a type that activations are rounded to."""
+"""Smallest and largest code of each type that activations are rounded to."""
 DOMAINS = frozenset({"", "ai.onnx", "com.microsoft", "com.microsoft.nchwc"})
-"""Of operators whose names mean here what they mean to a runtime."""
+"""Domains whose operator names have the usual meaning here."""
 
 
 @dataclass(frozen=True, eq=False)
 class Call:
-    """A node. inputs: None for one that is left out."""
+    """A node of the graph. inputs: None for an input that is left out."""
 
     operator: str
     domain: str
@@ -40,21 +40,21 @@ class Call:
 
     @property
     def source(self) -> Layer:
-        """The first input, which has to be computed."""
+        """The first input, which must be computed, not constant."""
         first = self.inputs[0]
         if not isinstance(first, Layer):
             raise TypeError(self.origin)
         return first
 
     def stored(self, place: int) -> Stored | None:
-        """A constant input; None where it is left out. Raises TypeError for one that is computed."""
+        """A constant input; None if it is left out. Raises TypeError if it is computed."""
         value = self.inputs[place] if place < len(self.inputs) else None
         if isinstance(value, Layer):
             raise TypeError(self.origin)
         return value
 
     def constant(self, place: int) -> Constant | None:
-        """The same as numbers of a layer."""
+        """The same as a Constant."""
         value = self.stored(place)
         return None if value is None else value.constant
 
@@ -83,13 +83,13 @@ def _convolution(call: Call) -> Layer | None:
 
 
 def has_plain_pads(call: Call) -> bool:
-    """Whether the padding is that of `pads`. A runtime ignores or refuses pads beside VALID."""
+    """Whether the padding is the one in `pads`. With VALID, some runtimes ignore `pads` and others refuse them."""
     kind = call.attributes.get("auto_pad", b"NOTSET")
     return kind == b"NOTSET" or (kind == b"VALID" and not any(call.attributes.get("pads", ())))
 
 
 def window_of(call: Call, kernel: Any) -> Window:
-    """How the window of a convolution or pool of these sides moves."""
+    """How the window of a convolution or pool with this kernel size moves."""
     attributes = call.attributes
     return Window(
         tuple(map(int, kernel)),  # type: ignore[arg-type]
@@ -101,7 +101,7 @@ def window_of(call: Call, kernel: Any) -> Window:
 
 
 def _activated(layer: Layer, call: Call) -> Layer | None:
-    """A layer with the activation that ONNX Runtime's optimiser has drawn into it."""
+    """A layer followed by the activation that ONNX Runtime's optimiser fused into it."""
     name, bounds = call.attributes.get("activation", b""), call.attributes.get("activation_params", ())
     if name == b"Relu":
         return layers.activation(layer, 0.0, math.inf, origin=call.origin)
@@ -111,7 +111,7 @@ def _activated(layer: Layer, call: Call) -> Layer | None:
 
 
 def _product(call: Call) -> Layer | None:
-    """A fully connected layer: Gemm and MatMul with constant weights, and what ONNX Runtime fuses of them."""
+    """A fully connected layer: Gemm and MatMul with constant weights, and ONNX Runtime's fused forms of them."""
     weight, bias, attributes = call.constant(1), call.constant(2), call.attributes
     if weight is None or weight.value.ndim != 2 or attributes.get("transA", 0) or len(call.source.shape) != 1:
         return None
@@ -128,7 +128,7 @@ def _product(call: Call) -> Layer | None:
 
 
 def bias_of_classes(bias: Constant, classes: int) -> Constant:
-    """A bias of one number a class, (classes,), or of one number. Raises ValueError for one by the rows of the batch."""
+    """A bias as one number per class, (classes,). Raises ValueError if it differs between rows of the batch."""
     if bias.value.size != 1 and bias.value.shape not in ((classes,), (1, classes)):
         raise ValueError(f"a bias of shape {bias.value.shape}")
     value, slack = (np.broadcast_to(part.reshape(-1), classes) for part in (bias.value, bias.slack))
@@ -200,7 +200,7 @@ def _average_pool(call: Call) -> Layer | None:
 
 
 def _mean(call: Call) -> Layer | None:
-    """The mean of each map, or of what a GatherND picked of it: torch's adaptive pool where it does not divide evenly."""
+    """Mean of each map, or of the pixels picked by a GatherND (torch's adaptive pool if sides do not divide evenly)."""
     axes = call.stored(1)
     chosen = tuple(call.attributes.get("axes", ())) if axes is None else axes.integers()
     keep = bool(call.attributes.get("keepdims", 1))
@@ -219,7 +219,7 @@ def _mean(call: Call) -> Layer | None:
 
 
 def _picked_means(places: Array, sides: tuple[int, ...]) -> tuple[Array, tuple[int, int]]:
-    """places: (H', k, W', k, 2): which pixels of the map each pixel of the result is the mean of."""
+    """places: (H', k, W', k, 2): coordinates of the pixels that each pixel of the result averages."""
     height, _, width, _, _ = places.shape
     matrix = np.zeros((height * width, math.prod(sides)))
     for row in range(height):
@@ -231,7 +231,7 @@ def _picked_means(places: Array, sides: tuple[int, ...]) -> tuple[Array, tuple[i
 
 
 def _gather(call: Call) -> Layer | None:
-    """Picks pixels of a map whose batch and channels stand last."""
+    """Pick pixels of a map whose batch and channel axes are last."""
     places, source = call.constant(1), call.source
     if (
         places is None
@@ -280,4 +280,4 @@ OPERATORS: Mapping[str, Callable[[Call], Layer | None]] = {
     "GatherND": _gather, "Transpose": _transpose, "Flatten": _flatten, "Reshape": _flatten, "Squeeze": _flatten,
     "Cast": _cast,
 }  # fmt: skip
-"""Operators that may be layers; every other one stays what it is."""
+"""Operators that may be layers; every other operator becomes kind `other`."""

@@ -1,4 +1,4 @@
-"""Constants of an ONNX graph: what is stored, what follows from it alone, and how far rounding may have moved it."""
+"""Constants of an ONNX graph: stored ones, those computed from them, and how far rounding may have moved each number."""
 
 from __future__ import annotations
 
@@ -20,12 +20,15 @@ _DIGITS: Mapping[int, tuple[int, float]] = {
     TensorProto.FLOAT8E4M3FN: (4, 2.0**-10),
     TensorProto.FLOAT8E5M2: (3, 2.0**-17),
 }
-"""By type: the binary digits of a number, and half of the smallest step."""
+"""For each type: binary digits of a number, and half of the smallest step."""
 _HALF_STEP = 0.505
-"""Of an integer code or of a last digit; a little more than half for the arithmetic of float32."""
+"""Rounding error in steps, for an integer code or a last digit; a little more than half because of float32 arithmetic."""
 _LEVELS = 60
-"""At least so many steps make the largest weight of a tensor: 127 where a channel has a step of its own, 63 where weights
-have a bit less so that 16-bit sums do not overflow (NNCF's first layer, reduce_range of ONNX Runtime)."""
+"""Smallest number of steps in the largest weight of a tensor.
+
+127 if each channel has its own step; 63 if weights have one bit less, so that 16-bit sums do not overflow (NNCF's first
+layer, reduce_range of ONNX Runtime).
+"""
 _TINY_BIAS = 1e-3
 _FOLDED = frozenset(
     {
@@ -33,7 +36,7 @@ _FOLDED = frozenset(
         "ReduceProd", "ReduceMean", "ReduceSum", "Range", "ConstantOfShape", "Max", "Min",
     }
 )  # fmt: skip
-"""Operators without chance or state whose result is a constant where their inputs are."""
+"""Operators without random numbers or state: with constant inputs, their result is a constant."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,30 +48,30 @@ class Stored:
 
     @property
     def constant(self) -> Constant:
-        """Its numbers as those of a layer."""
+        """The numbers as a layer's Constant."""
         return Constant(np.asarray(self.raw, np.float64), self.slack)
 
     def integers(self) -> tuple[int, ...]:
-        """Its numbers as integers, such as axes."""
+        """The numbers as integers, such as axes."""
         return tuple(int(value) for value in np.asarray(self.raw, np.float64).reshape(-1))
 
     def number(self) -> float:
-        """Its only number; raises ValueError for several."""
+        """The only number; raises ValueError if there are several."""
         return float(np.asarray(self.raw, np.float64).item())
 
 
 def stored(tensor: TensorProto) -> Stored:
-    """A tensor of a file, its external data loaded."""
+    """A tensor of a file, with its external data loaded."""
     return typed(numpy_helper.to_array(tensor), tensor.data_type)
 
 
 def typed(raw: NDArray[Any], kind: int) -> Stored:
-    """Numbers of a file. kind: their type by ONNX's number."""
+    """Numbers of a file. kind: ONNX's number of their type."""
     return Stored(raw, _rounding(raw, kind))
 
 
 def _rounding(raw: NDArray[Any], kind: int) -> NDArray[np.float64]:
-    """How far each number of a type may lie from what it was rounded from."""
+    """How far rounding to this type may have moved each number."""
     if kind in (TensorProto.FLOAT, TensorProto.DOUBLE):
         return np.asarray(np.abs(np.asarray(raw, np.float64)) * FLOAT_STEP)
     if kind not in _DIGITS:
@@ -78,13 +81,13 @@ def _rounding(raw: NDArray[Any], kind: int) -> NDArray[np.float64]:
 
 
 def half_units(value: NDArray[np.float64], digits: int, *, least: float) -> NDArray[np.float64]:
-    """Half a unit in the last of so many binary digits of each number, which only the nearest number can be off by."""
+    """Half a unit in the last of `digits` binary digits of each number: the largest error of correct rounding."""
     units = np.ldexp(2 * _HALF_STEP, np.frexp(value)[1] - digits - 1)
     return np.asarray(np.maximum(np.where(value == 0, 0.0, units), 2 * _HALF_STEP * least))
 
 
 def halves_of_bf16(raw: NDArray[np.uint16]) -> NDArray[np.float32]:
-    """bfloat16 as it lies in a file, as float32."""
+    """bfloat16 bits from a file, as float32."""
     return (raw.astype(np.uint32) << 16).view(np.float32)
 
 
@@ -94,7 +97,7 @@ def plain(raw: NDArray[Any]) -> Stored:
 
 
 def folded(node: NodeProto, inputs: list[Stored | None], attributes: Mapping[str, Any]) -> Stored | None:
-    """The result of a node whose inputs are all constants; None for an operator that is not folded here."""
+    """Result of a node whose inputs are all constants; None for an operator that is not computed here."""
     first = inputs[0]
     if first is None:
         return None
@@ -115,14 +118,14 @@ def folded(node: NodeProto, inputs: list[Stored | None], attributes: Mapping[str
 
 
 def _computable(raw: NDArray[Any]) -> NDArray[Any]:
-    """A constant in the type that a runtime computes with: half precision stays so, other floats are float32."""
+    """A constant in the type that a runtime computes with: half precision stays, other floats become float32."""
     return np.asarray(raw, np.float32) if raw.dtype.kind == "f" and raw.dtype != np.float16 else raw
 
 
 def _moved(
     node: NodeProto, inputs: list[Stored | None], attributes: Mapping[str, Any]
 ) -> Callable[[NDArray[Any]], NDArray[Any]] | None:
-    """What a node does that keeps its numbers as they are; None for others."""
+    """The function of a node that moves numbers without changing them; None for other nodes."""
     second = inputs[1] if len(inputs) > 1 else None
     axes: tuple[int, ...] = tuple(attributes.get("axes", ())) if second is None else second.integers()
     if node.op_type == "Identity":
@@ -139,7 +142,7 @@ def _moved(
 
 
 def _cast(first: Stored, to: int) -> Stored:
-    """A constant in another type, as it is there: rounded if that is half precision, whole if it is an integer."""
+    """A constant cast to another type, rounded as that type requires."""
     raw = first.raw.astype(tensor_dtype_to_np_dtype(to))
     return Stored(raw, first.slack + _rounding(raw, to))
 
@@ -167,15 +170,15 @@ def dequantised(inputs: list[Stored | None], attributes: Mapping[str, Any]) -> S
 
 
 def in_blocks(attributes: Mapping[str, Any]) -> bool:
-    """Whether codes have a step for each block of numbers, which is not read here."""
+    """Whether codes have one scale per block of numbers, which is not supported here."""
     return bool(attributes.get("block_size", 0))
 
 
 def of_codes(codes: NDArray[np.float64], steps: NDArray[np.float64], *, bits: int) -> Stored:
-    """Whole numbers as what they stand for, codes * steps, each rounded by at most half a step.
+    """Integer codes as the numbers that they stand for, codes * steps, with a slack of at most half a step.
 
-    Steps are as small as 7 bits allow, or the weights would be free: those of codes beyond that have no slack. Codes of 32
-    bits are biases.
+    8-bit weights get this slack only if the largest weight has at least _LEVELS steps. With coarser steps almost any weights
+    would agree, so their slack is 0. Codes of 32 bits are biases.
     """
     value = codes * steps
     widths = np.abs(steps)

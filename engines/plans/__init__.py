@@ -1,1 +1,1 @@
-"""What TensorRT and TensorRT-RTX share: devices, memory, batches, tensor types, and the session over them."""
+"""Code shared by TensorRT and TensorRT-RTX: devices, memory, batches, tensor types, and their session."""

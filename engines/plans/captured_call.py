@@ -1,4 +1,4 @@
-"""A call recorded as a CUDA graph: many launches become one."""
+"""A call recorded as a CUDA graph, so that many kernel launches become one."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import Any
 
 
 class CapturedCall:
-    """What was enqueued on a stream, to be launched again with the same addresses and shapes."""
+    """Work recorded from a stream. It is launched again with the same addresses and shapes."""
 
     def __init__(
         self, cuda: Any, stream: Any, enqueue: Callable[[], object], check: Callable[[tuple[Any, ...]], Any]
     ) -> None:
-        """Record what `enqueue` puts on the stream; nothing of it runs yet. Raises as `check` does."""
+        """Record the work that `enqueue` puts on the stream, without running it. Raises the errors of `check`."""
         self._cuda, self._stream, self._check = cuda, stream, check
         self._runnable: Any = None
         check(cuda.cudaStreamBeginCapture(stream, cuda.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal))
@@ -30,11 +30,11 @@ class CapturedCall:
             cuda.cudaGraphDestroy(graph)
 
     def launch(self) -> None:
-        """Enqueue all of it once more."""
+        """Launch the recorded work once more."""
         self._check(self._cuda.cudaGraphLaunch(self._runnable, self._stream))
 
     def free(self) -> None:
-        """Give it back; the stream must be idle. A second call does nothing."""
+        """Free the recording; the stream must be idle. A second call does nothing."""
         runnable, self._runnable = self._runnable, None
         if runnable is not None:
             self._cuda.cudaGraphExecDestroy(runnable)

@@ -1,4 +1,4 @@
-"""cuda-python's runtime bindings and the CUDA devices that they see."""
+"""cuda-python's runtime bindings, and the CUDA devices that they find."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from skinaudit.errors import EngineError, NoDeviceError, UnusableDeviceError, no
 
 BINDINGS = "cuda.bindings.runtime"
 _NO_DEVICE, _DRIVER_TOO_OLD = 100, 35
-"""cudaErrorNoDevice and cudaErrorInsufficientDriver; a machine without any driver answers with the second one, too."""
+"""cudaErrorNoDevice and cudaErrorInsufficientDriver. A machine without any driver also returns the second one."""
 
 
 def cuda_devices(*, purpose: str, extra: str = "gpu") -> tuple[Any, tuple[str, ...]]:
     """The bindings and the names of all devices, at least one.
 
-    purpose: what needs them, such as `a.plan: running a plan`; it opens the message of every error. Raises
-    MissingDependencyError without cuda-python (or with one that is older than its `cuda.bindings`), NoDeviceError where
-    no device is, UnusableDeviceError where the driver is too old, EngineError where CUDA fails.
+    purpose: what needs them, such as `a.plan: running a plan`; every error message starts with it. Raises
+    MissingDependencyError without cuda-python (or if it is too old for `cuda.bindings`), NoDeviceError without a device,
+    UnusableDeviceError if the driver is too old, EngineError if CUDA fails.
     """
     try:
         cuda = importlib.import_module(BINDINGS)
@@ -39,10 +39,10 @@ def cuda_devices(*, purpose: str, extra: str = "gpu") -> tuple[Any, tuple[str, .
 
 
 def start_cuda(device: int) -> None:
-    """Open the devices and load the driver's libraries, for a process that is confined afterwards.
+    """Open the devices and load the driver's libraries, for a process that will be confined afterwards.
 
-    Starting CUDA takes more of the system than computing does. Nothing happens without cuda-python, and no failure is
-    told: the runtime that needs the device says it better.
+    Starting CUDA needs more rights than computing with it. Without cuda-python this does nothing. Failures are not reported
+    here, because the runtime that needs the device reports them more clearly.
     """
     with suppress(Exception):
         cuda = importlib.import_module(BINDINGS)
@@ -51,7 +51,7 @@ def start_cuda(device: int) -> None:
 
 
 def checked(answer: tuple[Any, ...], *, where: str) -> Any:
-    """The result of a cuda-python call, whose first element is its status; raises EngineError for any but success."""
+    """Result of a cuda-python call, whose first element is its status; raises EngineError unless that is success."""
     status, *results = answer
     if int(status) != 0:
         raise EngineError(f"{where}: CUDA failed: {_error_name(status)}")
@@ -64,7 +64,7 @@ def _name(cuda: Any, index: int, *, where: str) -> str:
 
 
 def _version(answer: tuple[Any, ...]) -> int:
-    """A CUDA version as 1000 * major + 10 * minor; 0 where there is none."""
+    """A CUDA version as 1000 * major + 10 * minor; 0 if there is none."""
     status, *results = answer
     return int(results[0]) if int(status) == 0 and results else 0
 

@@ -1,4 +1,4 @@
-"""Pinned host memory and device memory for each tensor of a plan; they grow with the batch."""
+"""Pinned host memory and device memory for each tensor of a plan. They grow with the batch."""
 
 from __future__ import annotations
 
@@ -11,32 +11,32 @@ from numpy.typing import NDArray
 
 
 class DeviceBuffers:
-    """Pairs of pinned and device memory by the name of the tensor. Whoever calls must know that nothing uses them still."""
+    """Pairs of pinned and device memory by tensor name. The caller must make sure that no work still uses them."""
 
     def __init__(self, cuda: Any, check: Callable[[tuple[Any, ...]], Any]) -> None:
-        """check: returns the result of a cuda-python call or raises."""
+        """check: returns the result of a cuda-python call, or raises."""
         self._cuda, self._check = cuda, check
-        self._buffers: dict[str, tuple[int, int, int]] = {}  # bytes, host pointer, device pointer; 0 where there is none
+        self._buffers: dict[str, tuple[int, int, int]] = {}  # bytes, host pointer, device pointer; 0 if there is none
 
     def fits(self, name: str, size: int) -> bool:
-        """Whether `reserve` would leave the addresses as they are."""
+        """Whether `reserve` would keep the current addresses."""
         return self._buffers.get(name, (0, 0, 0))[0] >= size
 
     def reserve(self, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> tuple[NDArray[Any], int]:
-        """The host memory as an array of this shape, and the device's address; both hold at least as many bytes."""
+        """Host memory as an array of this shape, and the device address; both have at least the needed number of bytes."""
         count = int(np.prod(shape))
         size = max(1, count * dtype.itemsize)
         if not self.fits(name, size):
             self._free(name)
             host = int(self._check(self._cuda.cudaMallocHost(size)))
-            self._buffers[name] = (0, host, 0)  # so that it is freed should the device lack memory
+            self._buffers[name] = (0, host, 0)  # so that it is freed if the device has too little memory
             self._buffers[name] = (size, host, int(self._check(self._cuda.cudaMalloc(size))))
         reserved, host, device = self._buffers[name]
         raw = (ctypes.c_char * reserved).from_address(host)
         return np.frombuffer(memoryview(raw), dtype=dtype, count=count).reshape(shape), device
 
     def free(self) -> None:
-        """Give all of it back; a second call does nothing."""
+        """Free all memory; a second call does nothing."""
         for name in list(self._buffers):
             self._free(name)
 

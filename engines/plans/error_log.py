@@ -1,4 +1,4 @@
-"""What TensorRT says through its logger: the last error explains a call that only returned None or False."""
+"""Keeps what TensorRT logs: the last error explains a call that returned only None or False."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ _LONGEST = 300
 
 
 class ErrorLog:
-    """A logger of the library that keeps errors instead of printing them. `logger` has to outlive whatever uses it."""
+    """A logger of the library that keeps errors instead of printing them. `logger` must outlive its users."""
 
     def __init__(self, trt: Any) -> None:
         lines: list[str] = []

@@ -1,4 +1,4 @@
-"""TensorRT-RTX compiles its kernels where the plan runs: when it does, and where it keeps them."""
+"""TensorRT-RTX compiles its kernels on the machine that runs the plan: when it does so, and where it keeps them."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from skinaudit.errors import EngineError
 
 
 class KernelChoice:
-    """The RuntimeConfig of a context: kernels that do not change between runs, and the file that keeps them.
+    """RuntimeConfig of a context: kernels that do not change between runs, and the file that keeps them.
 
-    By default TensorRT-RTX swaps a general kernel for a specialised one as soon as a background thread has compiled it, so
-    that a second run of a batch gives other bits than the first one.
+    By default TensorRT-RTX replaces a general kernel by a specialised one as soon as a background thread has compiled it. A
+    second run of a batch then gives other bits than the first one.
     """
 
     def __init__(self, trt: Any, options: PlanOptions, *, where: str) -> None:
-        """Raises EngineError for a cache file that cannot be written, or is no file."""
+        """Raises EngineError if the cache file cannot be written, or is not a regular file."""
         self._trt, self._options, self._where = trt, options, where
         self._cache: Any = None
         cache = options.runtime_cache
@@ -27,7 +27,7 @@ class KernelChoice:
             raise EngineError(f"{cache}: cannot be written as a file; name another file as --runtime-cache")
 
     def make_context(self, engine: Any) -> Any:
-        """An execution context of `engine`; None where the library makes none."""
+        """An execution context of `engine`; None if the library fails to make one."""
         trt, config = self._trt, engine.create_runtime_config()
         strategy = trt.DynamicShapesKernelSpecializationStrategy
         chosen = {"eager": strategy.EAGER, "none": strategy.NONE}[self._options.specialisation]
@@ -39,7 +39,7 @@ class KernelChoice:
         return engine.create_execution_context(config)
 
     def save(self) -> None:
-        """Write the kernels compiled so far, atomically; called when a batch of a new shape has run."""
+        """Write the compiled kernels atomically. Called after a batch of a new shape has run."""
         if self._cache is not None and self._options.runtime_cache is not None:
             write_bytes(self._options.runtime_cache, bytes(memoryview(self._cache.serialize())))
 

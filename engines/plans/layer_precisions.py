@@ -1,8 +1,8 @@
-"""In which precision a plan computes, as the library's engine inspector reports it.
+"""The precision of a plan's layers, as the library's engine inspector reports it.
 
-TensorRT 10 writes `Format/Datatype` for each tensor, and "N/A due to dynamic shapes" there if the batch is dynamic; the
-type then stands in `Weights`. TensorRT 11 and TensorRT-RTX write `Datatype` and `Format`. A plan may hide its layers in a
-foreign node, of which nothing is reported.
+TensorRT 10 writes `Format/Datatype` for each tensor. With a dynamic batch it writes "N/A due to dynamic shapes" there, and
+the type is in `Weights`. TensorRT 11 and TensorRT-RTX write `Datatype` and `Format`. A plan may hide layers in a foreign
+node, about which nothing is reported.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from skinaudit.engines.engine import UNREPORTED
 
 _WEIGHTED = ("conv", "convolution", "deconv", "deconvolution", "gemm", "matmul", "mat mul", "matrix multiply",
              "matrixmultiply", "fullyconnected", "fully connected")  # fmt: skip
-"""Whole words in the type of a layer that has weights. A `DataConversion` only copies."""
+"""Words in the type of a layer with weights, compared as whole words. A `DataConversion` only copies."""
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z][a-z]+|[a-z]+")
 _HIDDEN = ("foreignnode", "myelin")
 _WORDS = {
@@ -31,11 +31,11 @@ _PRECISIONS = {word: precision for precision, words in _WORDS.items() for word i
 
 
 def executed_precisions(trt: Any, engine: Any) -> Mapping[str, int] | None:
-    """Counts of weighted layers, fused as they run, by precision; UNREPORTED counts what is hidden in foreign nodes.
+    """Count weighted layers, as fused, by precision. UNREPORTED counts the layers hidden in foreign nodes.
 
-    A plan may hold weighted layers that its inspector does not name as such: the caller has to know how many there are.
+    The inspector may leave weighted layers unnamed, so the caller must know how many there are.
 
-    None where nothing is reported: no inspector, or names of layers alone, or foreign nodes alone.
+    None if nothing is reported: no inspector, only names of layers, or only foreign nodes.
     """
     try:
         text = engine.create_engine_inspector().get_engine_information(trt.LayerInformationFormat.JSON)
@@ -64,7 +64,7 @@ def _is_hidden(layer: Mapping[str, Any]) -> bool:
 
 
 def _precision(layer: Mapping[str, Any]) -> str:
-    """That of the first input, else of the weights."""
+    """Precision of the first input, else of the weights."""
     if _is_hidden(layer):
         return UNREPORTED
     inputs, weights = layer.get("Inputs"), layer.get("Weights")
@@ -78,6 +78,6 @@ def _precision(layer: Mapping[str, Any]) -> str:
 
 
 def _precision_in(text: object) -> str | None:
-    """The precision that a text such as `Channel major FP16 format` names."""
+    """The precision named in a text such as `Channel major FP16 format`."""
     words = re.findall(r"[a-z]+[0-9a-z]*", text.lower()) if isinstance(text, str) else []
     return next((_PRECISIONS[word] for word in words if word in _PRECISIONS), None)

@@ -19,7 +19,7 @@ from skinaudit.engines.session import SessionDescription
 from skinaudit.errors import EngineError, NoDeviceError, not_imported
 
 EXTRAS = {"tensorrt": "gpu", "tensorrt_rtx": "rtx"}
-"""The extra of skinaudit that brings each library."""
+"""The extra of skinaudit that installs each library."""
 
 
 def open_plan(
@@ -31,14 +31,14 @@ def open_plan(
     options: PlanOptions | None = None,
     allow_code: bool = False,
 ) -> PlanSession:
-    """Open a plan with `library`, `tensorrt` or `tensorrt_rtx`; `threads` has no meaning here.
+    """Open a plan with `library`, `tensorrt` or `tensorrt_rtx`; `threads` has no effect.
 
-    allow_code: let the library run program code that the plan carries, as version-compatible plans do; such a plan can do
-    whatever its user can.
+    allow_code: let the library run program code inside the plan, which version-compatible plans contain. Such a plan can do
+    everything that its user can do.
 
-    The CUDA device is checked before the library is used, and a child process opens the plan first: without a device, or
-    with a damaged plan, the library may end the process instead of raising an error. Raises NoDeviceError without a device,
-    EngineError for a plan that does not open, a driver that is too old, or another provider than cuda,
+    The CUDA device is checked first, and a child process opens the plan before this process does. Without a device, or with
+    a damaged plan, the library may end the process instead of raising an error. Raises NoDeviceError without a device,
+    EngineError for a plan that cannot be opened, a driver that is too old or a provider other than cuda,
     MissingDependencyError without a library.
     """
     options = options or PlanOptions()
@@ -65,7 +65,7 @@ def open_plan(
         provider="cuda",
         device=device,
         threads=1,
-        found={},  # fused layers cannot be counted against those of the graph: the manifest holds the count of the build
+        found={},  # fused layers cannot be compared with the layers of the graph; the manifest has the count from the build
         executed=executed_precisions(trt, engine),
         settings=_settings(options, is_rtx=is_rtx, allow_code=allow_code),
     )
@@ -74,13 +74,13 @@ def open_plan(
         make_context=None if choice is None else choice.make_context,
         after_new_shape=None if choice is None else choice.save,
         device=options.device,
-        graphs=options.cuda_graphs and not is_rtx,  # TensorRT-RTX records them itself
+        graphs=options.cuda_graphs and not is_rtx,  # TensorRT-RTX records graphs itself
         keep=(runtime, log, choice), last_error=log.last,
     )  # fmt: skip
 
 
 def _device(path: Path, index: int, *, extra: str) -> tuple[Any, str]:
-    """cuda-python's runtime bindings and the name of the device."""
+    """cuda-python's runtime bindings, and the name of the device."""
     try:
         cuda, names = cuda_devices(purpose=f"{path}: running a plan", extra=extra)
     except NoDeviceError as error:
@@ -92,8 +92,8 @@ def _device(path: Path, index: int, *, extra: str) -> tuple[Any, str]:
 
 
 def _deserialised(trt: Any, log: ErrorLog, path: Path, *, allow_code: bool) -> tuple[Any, Any]:
-    """The library's Runtime and the engine, the plugins that plans may use registered."""
-    register = getattr(trt, "init_libnvinfer_plugins", None)  # the lean library has none
+    """The library's Runtime and the engine, after the plugins that plans may use are registered."""
+    register = getattr(trt, "init_libnvinfer_plugins", None)  # the lean library does not have it
     if register is not None and not register(log.logger, ""):
         raise EngineError(f"{path}: the plugins of {trt.__name__} cannot be registered: {log.last()}")
     runtime = trt.Runtime(log.logger)
@@ -108,7 +108,7 @@ def _deserialised(trt: Any, log: ErrorLog, path: Path, *, allow_code: bool) -> t
 
 
 def _settings(options: PlanOptions, *, is_rtx: bool, allow_code: bool) -> dict[str, str]:
-    """The options that change how the plan computes, for the reports."""
+    """The options that change how the plan computes, for reports."""
     settings: dict[str, str] = {"kernel_specialisation": options.specialisation} if is_rtx else {}
     if options.cuda_graphs:
         settings["cuda_graphs"] = "on"

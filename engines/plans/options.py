@@ -1,4 +1,4 @@
-"""What a user may say of the way in which a plan runs."""
+"""What a user can choose about running a plan."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ Specialisation = Literal["eager", "none"]
 
 @dataclass(frozen=True)
 class PlanOptions:
-    """How a plan is opened and run.
+    """How to open and run a plan.
 
-    device: index of the CUDA device. specialisation: of TensorRT-RTX's kernels to the shapes of a call: eager compiles them
-    before the call, none keeps the general ones. The library's own default swaps kernels in the background, so that a second
-    run differs, and is not offered. runtime_cache: file of the kernels that TensorRT-RTX has compiled, made where it is
+    device: index of the CUDA device. specialisation: of TensorRT-RTX's kernels to the shapes of a call. `eager` compiles
+    them before the call, `none` keeps the general ones. The library's default replaces kernels in the background, so a
+    second run differs; it is not offered. runtime_cache: file for the kernels that TensorRT-RTX compiles, created if
     missing. cuda_graphs: record a repeated call and replay it.
     """
 
@@ -27,16 +27,16 @@ class PlanOptions:
     cuda_graphs: bool = False
 
     def given(self) -> tuple[str, ...]:
-        """What to type for whatever differs from the default, one word each."""
+        """Command-line arguments for everything that differs from the default, one word each."""
         values = {flag: getattr(self, name) for name, flag in _FLAGS.items() if name in self._changed()}
         return tuple(word for flag, value in values.items() for word in ([flag] if value is True else [flag, str(value)]))
 
     def only(self, names: Collection[str]) -> PlanOptions:
-        """The options of these field names; the others are at their defaults."""
+        """The options with these field names; all others at their defaults."""
         return replace(PlanOptions(), **{name: getattr(self, name) for name in names})
 
     def beyond(self, names: Collection[str]) -> dict[str, str]:
-        """What differs from the default in other fields than these: the name of the field and what to type for it."""
+        """Options that differ from the default in other fields than these: field name, and how it is typed."""
         return {name: _FLAGS[name] for name in self._changed() if name not in names}
 
     def _changed(self) -> tuple[str, ...]:
@@ -46,4 +46,4 @@ class PlanOptions:
 _FLAGS = MappingProxyType({
     "device": "--device", "specialisation": "--kernels", "runtime_cache": "--runtime-cache", "cuda_graphs": "--cuda-graphs",
 })  # fmt: skip
-"""How each field is typed."""
+"""How each field is typed on the command line."""

@@ -1,4 +1,4 @@
-"""Which batches a plan takes, and how any number of images is split into calls of such batches."""
+"""The batch sizes that a plan accepts, and how any number of images is split into such batches."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Shape = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Profile:
-    """One optimisation profile's shapes of the input, the batch first: the smallest, the usual and the largest."""
+    """Input shapes of one optimisation profile, batch first: smallest, usual and largest."""
 
     smallest: Shape
     usual: Shape
@@ -20,11 +20,11 @@ class Profile:
 
     @property
     def batches(self) -> BatchRange:
-        """The first side alone."""
+        """The batch sizes alone."""
         return BatchRange(self.smallest[0], self.usual[0], self.largest[0])
 
     def takes(self, sides: Shape) -> bool:
-        """Whether images of these sides, the batch left out, fit."""
+        """Whether images of these sides, without the batch, fit."""
         limits = zip(self.smallest[1:], self.largest[1:], strict=True)
         return len(sides) == len(self.smallest) - 1 and all(
             low <= side <= high for side, (low, high) in zip(sides, limits, strict=True)
@@ -33,7 +33,7 @@ class Profile:
 
 @dataclass(frozen=True)
 class Call:
-    """One call: images `start` to `stop`, filled up to `batch` with copies of the last, under the profile of that number."""
+    """One call: images `start` to `stop`, padded to `batch` with copies of the last image, with profile number `profile`."""
 
     start: int
     stop: int
@@ -42,10 +42,10 @@ class Call:
 
 
 def calls(count: int, sides: Shape, profiles: Sequence[Profile]) -> Iterator[Call]:
-    """Split `count` images into calls that the profiles take, as few as possible.
+    """Split `count` images into as few calls as possible, with batches that the profiles accept.
 
-    Between several profiles that take a batch, the one whose usual batch is nearest runs it. Yields nothing if no profile
-    takes images of these sides.
+    If several profiles accept a batch, the one with the nearest usual batch runs it. Yields nothing if no profile accepts
+    images of these sides.
     """
     fitting = {number: profile.batches for number, profile in enumerate(profiles) if profile.takes(sides)}
     if not fitting:
@@ -62,7 +62,7 @@ def calls(count: int, sides: Shape, profiles: Sequence[Profile]) -> Iterator[Cal
 
 
 def unused(profiles: Sequence[Profile]) -> int:
-    """How many profiles `calls` never chooses, whatever the number of images of the first profile's usual size."""
+    """Number of profiles that `calls` never chooses, for any number of images of the first profile's usual size."""
     if not profiles:
         return 0
     largest = max(profile.batches.largest for profile in profiles)

@@ -1,4 +1,4 @@
-"""What a plan's bytes tell without a GPU: which library made it, and whether it is whole."""
+"""What the bytes of a plan tell without a GPU: which library made it, and whether it is complete."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from skinaudit.errors import NO_ENGINE, EngineError, no_such_file
 SUFFIXES = (".plan", ".engine")
 _RTX_MAGIC = b"vtrt"
 _RTX_LENGTH = slice(0x10, 0x18)
-"""Where TensorRT-RTX 1.7 writes the number of bytes; it is not documented."""
+"""Position at which TensorRT-RTX 1.7 writes the number of bytes; undocumented."""
 
 
 def is_rtx(path: Path) -> bool:
-    """Whether a plan's first bytes are those of TensorRT-RTX (undocumented; seen in 1.7)."""
+    """Whether a plan starts with the bytes of TensorRT-RTX (undocumented; seen in 1.7)."""
     try:
         with path.open("rb") as stream:
             return stream.read(len(_RTX_MAGIC)) == _RTX_MAGIC
@@ -22,7 +22,7 @@ def is_rtx(path: Path) -> bool:
 
 
 def check_plan_file(path: Path, *, library: str) -> None:
-    """Raise EngineError for a missing or truncated plan, or one that another library than `library` made."""
+    """Raise EngineError for a plan that is missing or truncated, or was made by a library other than `library`."""
     if not path.is_file():
         raise EngineError(no_such_file(path, "engine", NO_ENGINE))
     if (library == "tensorrt_rtx") != is_rtx(path):

@@ -1,4 +1,4 @@
-"""A plan that is open on a CUDA device: cuda-python for memory and streams, no torch."""
+"""An open plan on a CUDA device. Memory and streams come from cuda-python, not from torch."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from skinaudit.engines.session import SessionDescription
 from skinaudit.errors import EngineError
 
 _Call = tuple[str, str, int, tuple[int, ...]]
-"""Input, output, profile and the input's shape."""
+"""Input, output, profile and the shape of the input."""
 
 
 class PlanSession:
     """A deserialised plan with a context, a stream, and buffers that grow with the batch; see Session.
 
-    Any number of images is split into calls that the plan's optimisation profiles take, and filled up to a smallest or
-    fixed batch with copies of the last image, whose answers are dropped. Not for several threads at once.
+    Any number of images is split into calls that the plan's optimisation profiles accept. A batch that is too small is
+    padded with copies of the last image, and the answers for the copies are dropped. Not thread-safe.
     """
 
     labels: tuple[str, ...] | None = None
-    _stream: Any = None  # until there is one, there is nothing to free
+    _stream: Any = None  # until it is set, there is nothing to free
     _buffers: DeviceBuffers | None = None
     _captured: CapturedCall | None = None
 
@@ -50,18 +50,19 @@ class PlanSession:
         keep: tuple[Any, ...] = (),
         last_error: Callable[[], str] = lambda: "it gave no reason",
     ) -> None:
-        """Make the context and the stream.
+        """Create the context and the stream.
 
-        engine: as the library's Runtime deserialises it. trt: the library's module. cuda: cuda-python's runtime bindings.
-        make_context: by default the engine's own `create_execution_context`. after_new_shape: called when a batch of a new
-        shape has run. device: index of the CUDA device, which has to be the current one. graphs: replay repeated calls as
-        CUDA graphs. keep: what has to outlive the engine, such as its Runtime and logger. last_error: gives the library's
-        last message. Raises EngineError for a plan that cannot be fed and read as plain arrays, or a device without memory.
+        engine: from the library's Runtime. trt: the library's module. cuda: cuda-python's runtime bindings. make_context: by
+        default the engine's own `create_execution_context`. after_new_shape: called after a batch of a new shape has run.
+        device: index of the CUDA device, which must be the current one. graphs: replay repeated calls as CUDA graphs. keep:
+        objects that must outlive the engine, such as its Runtime and logger. last_error: returns the library's last message.
+        Raises EngineError if the plan's tensors cannot be exchanged as plain arrays, or if the device lacks memory.
         """
         self._where, self._cuda, self._engine, self._keep = where, cuda, engine, keep
         self._device, self._graphs, self._after_new_shape = device, graphs, after_new_shape
         self._last_error = last_error
-        self._check = partial(checked, where=where)  # no method: a cycle would keep the memory until the next collection
+        # not a method: a reference cycle would keep the memory until the next collection
+        self._check = partial(checked, where=where)
         self._tensors = read_tensors(engine, trt, where=where)
         self.inputs, self.outputs = self._tensors.inputs, self._tensors.outputs
         self.description = self._described(description)
@@ -81,7 +82,7 @@ class PlanSession:
             raise
 
     def run(self, tensor: NDArray[Any], *, input: str, output: str) -> NDArray[Any]:
-        """See Session; bfloat16 and 8-bit floats of the plan are float32 here."""
+        """See Session. A plan's bfloat16 and 8-bit floats are converted from and to float32."""
         if self._stream is None:
             raise EngineError(f"{self._where}: the engine was closed")
         tensor = np.asarray(tensor)
@@ -101,23 +102,23 @@ class PlanSession:
         return np.concatenate(answers) if len(answers) > 1 else answers[0]
 
     def close(self) -> None:
-        """Free context, buffers and stream; nothing may be run afterwards. A second call does nothing."""
+        """Free context, buffers and stream; nothing may run afterwards. A second call does nothing."""
         stream, self._stream = self._stream, None
         if stream is not None:
             self._cuda.cudaSetDevice(self._device)
             self._cuda.cudaStreamSynchronize(stream)
         if self._captured is not None:
             self._captured.free()
-        self._context = None  # it knows the addresses
+        self._context = None  # it holds the addresses
         if self._buffers is not None:
             self._buffers.free()
         if stream is not None:
             self._cuda.cudaStreamDestroy(stream)
-        self._engine = None  # after its context, and before the runtime that made it
+        self._engine = None  # freed after its context, and before the runtime that made it
         self._keep = ()
 
     def __del__(self) -> None:
-        # At the interpreter's exit the bindings may be gone already, and the driver frees what is left.
+        # When the interpreter exits, the bindings may already be gone, and the driver frees what is left.
         with contextlib.suppress(Exception):
             self.close()
 
@@ -133,7 +134,7 @@ class PlanSession:
             host[...] = bits
             answer = self._launch(call, repeated=repeated)
             self._check(self._cuda.cudaStreamSynchronize(self._stream))
-        except BaseException:  # also Ctrl-C: what was enqueued still uses the buffers
+        except BaseException:  # also for Ctrl-C: work on the stream still uses the buffers
             self._last_call = None
             self._cuda.cudaStreamSynchronize(self._stream)
             raise
@@ -148,7 +149,7 @@ class PlanSession:
         return np.array(self._tensors.types[output].decoded(answer))
 
     def _prepare(self, call: _Call) -> None:
-        """Profile, shape and addresses, in the order that the library asks for; the stream is idle."""
+        """Set profile, shape and addresses in the order that the library requires; the stream must be idle."""
         assert self._buffers is not None
         input, _, profile, shape = call
         self._last_call = None
@@ -170,10 +171,10 @@ class PlanSession:
                 raise EngineError(f"{self._where}: the plan refuses the memory for {port.name}")
 
     def _launch(self, call: _Call, *, repeated: bool) -> NDArray[Any]:
-        """Enqueue one call; the answer's memory is valid once the stream is idle.
+        """Enqueue one call. The answer's memory is valid when the stream is idle.
 
-        With CUDA graphs the first call of a shape runs as it is, because the library prepares itself in it; the second is
-        recorded, and launched as all that follow.
+        With CUDA graphs, the first call of a shape runs directly, because the library prepares itself during it. The second
+        one is recorded; it and all later ones launch the recording.
         """
         input, output, _, shape = call
         if not (self._graphs and repeated):
@@ -209,14 +210,14 @@ class PlanSession:
         return self._buffers.reserve(name, shape, np.dtype(self._tensors.types[name].memory))
 
     def _shape(self, name: str) -> tuple[int, ...]:
-        """A tensor's shape once the input's is set."""
+        """Shape of a tensor after the shape of the input is set."""
         shape = tuple(int(side) for side in self._context.get_tensor_shape(name))
         if min(shape, default=0) < 0:
             raise EngineError(f"{self._where}: the size of {name} depends on the data {shape}; export it with a fixed size")
         return shape
 
     def _described(self, description: SessionDescription) -> SessionDescription:
-        """The description with the batches that the plan takes and the tensors that the session converts."""
+        """The description, with the batches that the plan accepts and the tensors that the session converts."""
         converted = self._tensors.converted
         settings = {**description.settings, **({"converted": converted} if converted else {})}
         profiles = next(iter(self._tensors.profiles.values()), ())

@@ -1,4 +1,4 @@
-"""The inputs and outputs of a plan, as its engine describes them; what cannot be fed or read as plain arrays is refused."""
+"""Inputs and outputs of a plan. Tensors that cannot be exchanged as plain arrays are refused."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from skinaudit.errors import EngineError
 
 @dataclass(frozen=True)
 class PlanTensors:
-    """types: of all tensors by name. profiles: of each input. inputs, outputs: as a session offers them, with any batch."""
+    """types: of all tensors by name. profiles: of each input. inputs, outputs: the session's ports, for any batch size."""
 
     types: Mapping[str, TensorType]
     profiles: Mapping[str, tuple[Profile, ...]]
@@ -23,12 +23,12 @@ class PlanTensors:
 
     @property
     def converted(self) -> str:
-        """The tensors whose values are not the bits in memory, such as `logits bf16`."""
+        """Tensors whose values differ from the bits in memory, such as `logits bf16`."""
         return ", ".join(f"{name} {kind.name.lower()}" for name, kind in self.types.items() if kind.converted)
 
 
 def read_tensors(engine: Any, trt: Any, *, where: str) -> PlanTensors:
-    """Ask the engine for all of its tensors.
+    """Read the descriptions of all tensors from the engine.
 
     Raises EngineError for a tensor on the host, in a vectorised format, or of a type that cannot be exchanged.
     """
@@ -58,7 +58,7 @@ def _checked_type(engine: Any, trt: Any, name: str, *, where: str) -> TensorType
 
 
 def _port(engine: Any, name: str, kind: TensorType) -> Port:
-    """The port, which takes any batch, because the session splits and fills up."""
+    """The port. It accepts any batch size, because the session splits and pads."""
     shape = [None if side < 0 else int(side) for side in engine.get_tensor_shape(name)]
     return Port(name, (None, *shape[1:]) if shape else (), kind.outside)
 

@@ -1,4 +1,4 @@
-"""The element types of a plan's tensors: how they lie in memory, and the numpy type in which they are handed over.
+"""Element types of a plan's tensors: their form in memory, and the numpy type used outside.
 
 numpy has neither bfloat16 nor 8-bit floats. Such tensors are float32 outside and are converted here.
 """
@@ -15,7 +15,7 @@ from skinaudit.errors import EngineError
 
 @dataclass(frozen=True)
 class TensorType:
-    """One element type. memory: numpy's name of the type whose bits lie in memory. outside: that of the values."""
+    """One element type. memory: numpy type with the bits in memory. outside: numpy type of the values."""
 
     name: str
     memory: str
@@ -23,11 +23,11 @@ class TensorType:
 
     @property
     def converted(self) -> bool:
-        """Whether the values are not the bits in memory."""
+        """Whether the values differ from the bits in memory."""
         return self.memory != self.outside
 
     def encoded(self, values: NDArray[np.generic]) -> NDArray[np.generic]:
-        """The bits for values of the type `outside`, rounded to the nearest, ties to even."""
+        """Bits for values of the type `outside`, rounded to nearest, ties to even."""
         if self.name == "BF16":
             return _bf16_bits(values.astype(np.float32))
         if self.name == "FP8":
@@ -35,7 +35,7 @@ class TensorType:
         return values
 
     def decoded(self, bits: NDArray[np.generic]) -> NDArray[np.generic]:
-        """The values of the type `outside` for bits of the type `memory`."""
+        """Values of the type `outside` for bits of the type `memory`."""
         if self.name == "BF16":
             return (bits.astype(np.uint32) << np.uint32(16)).view(np.float32)
         if self.name == "FP8":
@@ -57,18 +57,18 @@ _TYPES = {
         TensorType("BOOL", "bool", "bool"),
     )
 }
-"""By the name of the member of the library's DataType."""
+"""By member name of the library's DataType."""
 
 
 def tensor_type(name: str, *, tensor: str, where: str) -> TensorType:
-    """The type of this name; raises EngineError for one that cannot be exchanged, such as INT4."""
+    """The type with this name; raises EngineError for one that cannot be exchanged, such as INT4."""
     if name not in _TYPES:
         raise EngineError(f"{where}: tensor {tensor} is {name}, which is not supported; cast it to float32 in the graph")
     return _TYPES[name]
 
 
 def _bf16_bits(values: NDArray[np.float32]) -> NDArray[np.uint16]:
-    """The upper half of float32, rounded; NaN stays NaN (its payload must not be rounded away)."""
+    """The upper half of float32, rounded. NaN stays NaN: its payload must not be rounded away."""
     bits = np.ascontiguousarray(values).view(np.uint32)
     rounded = ((bits.astype(np.uint64) + 0x7FFF + ((bits >> np.uint32(16)) & np.uint32(1))) >> np.uint64(16)).astype(
         np.uint16
@@ -77,7 +77,7 @@ def _bf16_bits(values: NDArray[np.float32]) -> NDArray[np.uint16]:
 
 
 def _fp8_table() -> NDArray[np.float32]:
-    """The values of all 256 codes of E4M3 (without infinities: the largest is 448, 0x7f and 0xff are NaN)."""
+    """Values of all 256 codes of E4M3. It has no infinities: the largest value is 448, and 0x7f and 0xff are NaN."""
     codes = np.arange(256)
     exponent, mantissa = (codes >> 3) & 0xF, codes & 0x7
     magnitude = np.where(exponent == 0, mantissa / 8 * 2.0**-6, (1 + mantissa / 8) * 2.0 ** (exponent - 7.0))
@@ -90,7 +90,7 @@ _FP8_NAN = np.uint8(0x7F)
 
 
 def _fp8_bits(values: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """The nearest code, ties to the even one; beyond 448 the largest, as TensorRT saturates."""
+    """The nearest code, ties to even; the largest code beyond 448, as TensorRT saturates."""
     magnitudes = _FP8_VALUES[:0x7F].astype(np.float64)
     middles = (magnitudes[:-1] + magnitudes[1:]) / 2
     size = np.abs(values).astype(np.float64)

@@ -10,7 +10,7 @@ from skinaudit.engines.trial import failure
 from skinaudit.errors import EngineError
 
 _HOST_CODE = "EngineHostCodeAllowed"
-"""Stands in the library's own message on a plan that carries code."""
+"""Part of the library's message about a plan that contains code."""
 _OPENABLE = """
 import importlib, json, sys
 given = json.loads(sys.argv[1])
@@ -38,7 +38,7 @@ if runtime.deserialize_cuda_engine(open(given["path"], "rb").read()) is None:
 
 
 def try_plan(path: Path, *, library: str, version: str, options: PlanOptions, allow_code: bool) -> None:
-    """Raise EngineError, with the library's own last line, for a plan that does not open in a child process."""
+    """Raise EngineError with the library's last line if a child process cannot open the plan."""
     given = {"path": str(path), "library": library, "device": options.device, "allow_code": allow_code}
     given["about_code"] = _HOST_CODE
     reason = failure(_OPENABLE, json.dumps(given))

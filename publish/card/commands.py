@@ -1,4 +1,4 @@
-"""The section of a model card on how to get everything again, as commands."""
+"""The section of a model card with the commands that reproduce everything."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _FORMATS = {
 _RECIPE = ("epochs", "batch", "learning-rate", "class-weighting", "averaging")
 """Options of `skinaudit train` that replace a setting of the recipe."""
 _LATER = ("logit-adjustment", "label-smoothing", "swa")
-"""Options that a recipe records where they are on."""
+"""Options that a recipe records if they are on."""
 _COST = "recipe.class_costs."
 _CLASS_EPS = "hardening.class_eps."
 _METHOD = "hardening.settings."
@@ -27,7 +27,7 @@ _CLASSES_FILE = "classes.toml"
 
 
 def reproduce(record: RunRecord) -> Iterator[str]:
-    """The commands that give the run, its sets and its audits again."""
+    """The commands that reproduce the run, its sets and its audits."""
     yield "## How to reproduce it"
     yield ""
     yield "DATA is the folder or file with the images. Equal data, settings and threads give equal weights on one machine."
@@ -41,7 +41,7 @@ def reproduce(record: RunRecord) -> Iterator[str]:
 
 
 def _classes_file(record: RunRecord) -> Iterator[str]:
-    """The file that named the classes of the task, where there was one."""
+    """The file that named the classes of the task, if there was one."""
     merged: Mapping[str, Sequence[str]] = record.manifest.data.get(CLASSES_FROM, {})
     if not merged:
         return
@@ -61,7 +61,7 @@ def _texts(names: Sequence[str]) -> str:
 
 
 def train_command(record: RunRecord) -> tuple[str, ...]:
-    """The command for this training; DATA stands for images other than the synthetic ones."""
+    """The command for this training. DATA stands for images that are not synthetic."""
     settings_by_name, manifest = settings(record.manifest), record.manifest
     norm, _, eps = str(settings_by_name.get("threat_model", "linf 4/255")).partition(" ")
     synthetic = re.fullmatch(r"synthetic \(procedural, seed \d+, (\d+) images\)", str(manifest.data.get("title")))
@@ -86,13 +86,11 @@ def train_command(record: RunRecord) -> tuple[str, ...]:
         options["hardening-eps"] = (
             None if settings_by_name.get("hardening.train_eps") == eps else settings_by_name.get("hardening.train_eps")
         )
-    if isinstance(
-        settings_by_name.get("recipe.augment"), str
-    ):  # earlier runs only say whether they did as their recipe does
+    if isinstance(settings_by_name.get("recipe.augment"), str):  # earlier runs only say whether they followed their recipe
         options["augment"] = settings_by_name["recipe.augment"]
     options |= {name: settings_by_name.get(f"recipe.{name.replace('-', '_')}") for name in _LATER}
     usual = "tf32" if str(settings_by_name.get("device")).startswith("cuda") else "fp32"
-    if settings_by_name.get("precision", usual) != usual:  # earlier runs do not say
+    if settings_by_name.get("precision", usual) != usual:  # earlier runs do not record it
         options["precision"] = settings_by_name["precision"]
     flags = ["--skip-bad"] if manifest.data.get("skipped") else []
     flags += ["--compile"] if settings_by_name.get("compiled") else []
@@ -105,14 +103,14 @@ def train_command(record: RunRecord) -> tuple[str, ...]:
 
 
 def _method(settings_by_name: Mapping[str, Any]) -> str:
-    """The method of hardening with the settings that were given, as `--hardening` takes it."""
+    """The hardening method with its settings, in the form that `--hardening` accepts."""
     given = [(name, value) for name, value in settings_by_name.items() if name.startswith(_METHOD)]
     stated = ",".join(f"{name.removeprefix(_METHOD)}={json.dumps(value).strip(chr(34))}" for name, value in given)
     return ":".join(filter(None, (settings_by_name["hardening.kind"], stated)))
 
 
 def _attack_commands(record: RunRecord, run: str) -> Iterator[tuple[str, ...]]:
-    """The commands that crafted the sets which training itself did not write."""
+    """The attack commands for the sets that training itself did not write."""
     for figures in record.sets:
         if figures.info.threat_model is not None and figures.info.name not in record.manifest.results:
             threat, attack_settings = figures.info.threat_model, figures.info.settings

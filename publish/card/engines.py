@@ -1,4 +1,4 @@
-"""The sections of a model card on what was built from the model: engines with their audits, and all digests."""
+"""The sections of a model card about what was built from the model: engines with their audits, and all digests."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _ANSWERS = {"PASS": "passed", "FAIL": "failed", "INCONCLUSIVE": "undecided", "op
 
 
 def engines(record: RunRecord) -> Iterator[str]:
-    """Verdicts, figures per set, and the gates that were not passed; then what was not audited or could not be read."""
+    """Verdicts, figures per set, and the gates that were not passed; then engines without an audit, and unreadable ones."""
     yield "## Engines and their audits"
     yield ""
     own_audits = [filed for filed in record.audits if not filed.other_images]
@@ -65,7 +65,7 @@ def engines(record: RunRecord) -> Iterator[str]:
 
 
 def _external(audits: Sequence[FiledAudit]) -> Iterator[str]:
-    """Audits on other images than the run's own: their verdicts, and own test beside external validation."""
+    """Audits on images of other data sets: their verdicts, and a table of own test and external validation."""
     if not audits:
         return
     yield ""
@@ -95,7 +95,7 @@ def _external(audits: Sequence[FiledAudit]) -> Iterator[str]:
 
 
 def _external_rows(result: AuditResult) -> Iterator[tuple[str, ...]]:
-    """Rows of the table; of a report that does not say that its images are external, the accuracies alone."""
+    """Rows of the table. Only the accuracies if the report does not say that its images are external."""
     if result.external is not None:
         yield from external_rows(result.external)
         return
@@ -109,7 +109,7 @@ def _images(result: AuditResult) -> str:
 
 
 def digests(record: RunRecord) -> Iterator[str]:
-    """The digest of every file that the card tells about, and the versions that made the run."""
+    """The digest of every file that the card mentions, and the versions that made the run."""
     manifest = record.manifest
     yield "## Digests and versions"
     yield ""
@@ -153,7 +153,7 @@ def _set(result: AuditResult, set_result: SetResult) -> str:
 
 
 def _open_gates(audits: Iterable[FiledAudit]) -> Iterator[str]:
-    """What failed, was not decided or has a warning; gates that bind nothing are only counted, above."""
+    """Gates that failed, were not decided or have a warning."""
     rows = [
         _row((safe(_name(filed)), safe(case.set or "all"), safe(case.name), _outcome(case), safe(case.text)))
         for filed in audits

@@ -1,5 +1,4 @@
-"""Facts from audits for a model card, in addition to verdicts: operating points, subgroups, and the kind of external
-images."""
+"""Further facts from audits for a model card: operating points, subgroups, and how external images relate to the run."""
 
 from __future__ import annotations
 
@@ -16,7 +15,7 @@ from skinaudit.publish.run_record import FiledAudit
 
 
 def operating_points(audits: Sequence[FiledAudit]) -> Iterator[str]:
-    """Sensitivity and specificity at the run's threshold, areas and errors of probabilities: model beside engine."""
+    """Sensitivity and specificity at the run's threshold, areas under curves and probability errors: model and engine."""
     rows = [
         _row((safe(_name(filed)), safe(entry.title), row.name, row.source, row.engine, row.drop))
         for filed in audits
@@ -34,7 +33,7 @@ def operating_points(audits: Sequence[FiledAudit]) -> Iterator[str]:
 
 
 def subgroups(audits: Sequence[FiledAudit]) -> Iterator[str]:
-    """The model on clean images by subgroup; then, of all sets, the subgroups in which engines lose most."""
+    """The model on clean images by subgroup; then, over all sets, the subgroups in which engines lose most."""
     with_subgroups = [filed for filed in audits if filed.result.subgroups]
     if not with_subgroups:
         return
@@ -56,7 +55,7 @@ def subgroups(audits: Sequence[FiledAudit]) -> Iterator[str]:
 
 
 def _by_subgroup(audits: Sequence[FiledAudit]) -> Iterator[str]:
-    """A table of all subgroups in clean images: the model, and each engine in a column of its own."""
+    """A table of all subgroups on clean images: the model, and one column per engine."""
     yield from ("", "On clean images:", "")
     yield _row(("subgroup", "figure", "images", "lesions", "model", *(safe(_name(filed)) for filed in audits)))
     yield f"|:--|:--|--:|--:|--:|{'--:|' * len(audits)}"
@@ -78,7 +77,7 @@ def _place(row: Row) -> tuple[str, str]:
 
 
 def images_of_run(audits: Sequence[FiledAudit]) -> Iterator[str]:
-    """Lines about external images that belong to the run, and about those that were left out for that reason."""
+    """Lines about external images: those that belong to the run, those left out, and a look unlike the training's."""
     for filed in audits:
         external = filed.result.external
         if external is None:

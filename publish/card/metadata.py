@@ -1,4 +1,4 @@
-"""The YAML block at the head of a model card, as the Hugging Face Hub reads it.
+"""The YAML block at the start of a model card, as the Hugging Face Hub reads it.
 
 Keys: https://github.com/huggingface/hub-docs/blob/main/modelcard.md
 """
@@ -18,15 +18,15 @@ from skinaudit.publish.run_record import RunRecord, SourceFigures, settings
 _LICENSE = re.compile(r"[a-z0-9][a-z0-9.+-]{0,59}")
 _DATASET = re.compile(r"[A-Za-z0-9][\w.-]{0,95}(/[\w.-]{1,96})?", re.ASCII)
 _PLAIN = re.compile(r"(?!(?:y|n|yes|no|on|off|true|false|null)\Z)[a-z_][\w-]*", re.ASCII)
-"""Keys that YAML takes for the text that they are."""
+"""Words that YAML reads as keys without quotes."""
 _CHOOSE = "# license: choose one, such as apache-2.0, that the terms of the data allow (HAM10000 is CC BY-NC 4.0)"
 
 
 def metadata_block(record: RunRecord, *, licence: str | None = None, dataset: str | None = None) -> str:
-    """The block with its two fences. licence: the Hub's identifier; without it a comment asks for one. dataset: the Hub's
-    identifier of the data, by default made of their title.
+    """The block between its two fences.
 
-    Raises InvalidInputError for a text that can be no such identifier.
+    licence: the Hub's identifier; without it, a comment asks for one. dataset: the Hub's identifier of the data; by default
+    made from their title. Raises InvalidInputError for a text that cannot be such an identifier.
     """
     if licence is not None and not _LICENSE.fullmatch(licence):
         raise InvalidInputError(f"--license {licence}: write the Hub's identifier, such as apache-2.0 or cc-by-nc-4.0")
@@ -37,7 +37,7 @@ def metadata_block(record: RunRecord, *, licence: str | None = None, dataset: st
 
 
 def slug(title: str) -> str:
-    """An identifier made of a title's first words, up to a bracket or a comma: `HAM10000` gives `ham10000`."""
+    """An identifier made from a title up to the first bracket or comma: `HAM10000` gives `ham10000`."""
     return re.sub(r"[^a-z0-9]+", "-", re.split(r"[(,]", title.lower())[0]).strip("-") or "unnamed"
 
 
@@ -100,8 +100,10 @@ def _metric(kind: str, name: str, value: float | None) -> dict[str, Any]:
 
 
 def to_yaml(value: Any) -> list[str]:
-    """Lines of block-style YAML for mappings, sequences, texts, numbers and booleans; texts are quoted as in
-    JSON, which YAML reads, after printable() cleaned them."""
+    """Lines of block-style YAML for mappings, sequences, texts, numbers and booleans.
+
+    Texts are cleaned by printable() and quoted as in JSON, which YAML can read.
+    """
     return list(_lines(value))
 
 
@@ -124,7 +126,7 @@ def _lines(value: Any) -> Iterator[str]:
 
 
 def _scalar(value: Any) -> str:
-    if isinstance(value, float):  # not as 1e-05, which YAML 1.1 takes for a text
+    if isinstance(value, float):  # not as 1e-05, which YAML 1.1 reads as a text
         return f"{value:.6f}"
     if isinstance(value, str):
         return json.dumps(printable(value), ensure_ascii=False)

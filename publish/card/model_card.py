@@ -10,8 +10,8 @@ from skinaudit.publish.run_record import RunRecord
 def model_card(record: RunRecord, *, licence: str | None = None, dataset: str | None = None) -> str:
     """The card as Markdown with its metadata block; equal records give equal text.
 
-    licence, dataset: identifiers on the Hugging Face Hub; see skinaudit.publish.card.metadata.
-    Whatever comes from files is escaped. Raises InvalidInputError for a text that can be no such identifier.
+    licence, dataset: identifiers on the Hugging Face Hub; see skinaudit.publish.card.metadata. Text from files is escaped.
+    Raises InvalidInputError for a text that cannot be such an identifier.
     """
     parts = (
         sections.head, sections.use, sections.data, sections.training, sections.figures,

@@ -1,4 +1,4 @@
-"""The sections of a model card on the model itself: use, data, training, figures; each yields lines of Markdown."""
+"""The sections of a model card about the model itself: use, data, training, figures. Each yields lines of Markdown."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def head(record: RunRecord) -> Iterator[str]:
 
 
 def _answer(contract: InputContract) -> str:
-    """What the columns of the answer mean, of one column with the threshold."""
+    """What the columns of the answer mean; for one column, with the threshold."""
     if contract.positive is None:
         return f"logits in the order {safe(', '.join(contract.classes))}"
     (other,) = (name for name in contract.classes if name != contract.positive)
@@ -120,7 +120,7 @@ def training(record: RunRecord) -> Iterator[str]:
 
 
 def figures(record: RunRecord) -> Iterator[str]:
-    """Accuracies of the source model and its sensitivity per class, on each set, compared with a constant answer."""
+    """Accuracy and sensitivity per class of the source model on each set, compared with a constant answer."""
     yield "## Figures"
     yield ""
     if not record.sets:
@@ -172,7 +172,7 @@ def figures(record: RunRecord) -> Iterator[str]:
 
 
 def _sets_below_constant(sets: Iterable[SourceFigures]) -> Iterator[str]:
-    """Sets where a constant answer reaches the model's accuracy."""
+    """Sets on which a constant answer is as accurate as the model."""
     for set_figures in sets:
         comparison = set_figures.figures
         if comparison.engine_accuracy <= comparison.majority_share:

@@ -1,1 +1,1 @@
-"""Runs and audits in experiment trackers: what to log, and one tracker a file."""
+"""Send runs and audits to experiment trackers: what to log, and one file per tracker."""

@@ -1,5 +1,7 @@
-"""The facts about a run and an audit that are sent to a tracker, independent of the tracker. Never images, sets or
-weights."""
+"""The facts about a run and an audit that are sent to a tracker, independent of the tracker.
+
+Images, sets and weights are never sent.
+"""
 
 from __future__ import annotations
 
@@ -30,12 +32,12 @@ from skinaudit.publish.run_record import FiledAudit, RunRecord, settings
 SYNTHETIC = "SYNTHETIC images: these figures say nothing about patients"
 _LONGEST_KEY = 250
 _MAX_SENT = 2**26
-"""Bytes of a file of the run; learning curves have some 50 KB, and a report of an audit at most 16 MiB."""
+"""Largest file that is sent, in bytes. Learning curves have some 50 KB, the report of an audit at most 16 MiB."""
 
 
 @dataclass(frozen=True)
 class Metric:
-    """One figure. step: the epoch, 0 where there is none. time: milliseconds since 1970, when it was measured."""
+    """One figure. step: epoch, 0 if there is none. time: of the measurement, in milliseconds since 1970."""
 
     key: str
     value: float
@@ -145,7 +147,7 @@ def audit_entry(filed: FiledAudit) -> Entry:
 
 
 def _epochs(record: RunRecord, *, ended: int) -> Iterator[Metric]:
-    """Every number of the log; an epoch's time is that of the log's last change less the epochs that followed."""
+    """Every number in the log. An epoch's time is the log's last change minus the duration of the later epochs."""
     time = ended
     for epoch in reversed(record.history):
         for name, value in epoch.items():
@@ -164,11 +166,11 @@ def _source_figures(record: RunRecord, *, time: int) -> Iterator[Metric]:
 
 
 def _figures(comparison: Comparison) -> Iterator[tuple[str, float]]:
-    """The figures of a comparison's engine; the names are those of a run's results."""
+    """Figures of a comparison's engine, named like the figures of a run's results."""
     yield "accuracy", comparison.engine_accuracy
     yield "balanced_accuracy", comparison.engine_balanced
     yield "majority_share", comparison.majority_share
-    shares = [("sensitivity_malignant", comparison.engine_malignant.share)]  # a class may have this name, too
+    shares = [("sensitivity_malignant", comparison.engine_malignant.share)]  # a class may have the same name
     shares += [(f"sensitivity_{kind.name}", kind.engine.share) for kind in comparison.classes]
     shares += [("attack_success", comparison.attack_success.share if comparison.attack_success is not None else None)]
     yield from ((name, share) for name, share in shares if share is not None)
@@ -210,10 +212,10 @@ def _content(
 
 
 def _distinct(figures: Iterable[tuple[str, float]]) -> Iterator[tuple[str, float]]:
-    """The figures with distinct keys: the second with the same key gets a number.
+    """The figures with distinct keys: a repeated key gets a number.
 
-    Two sets may have the same name; the names of two classes may differ only in characters that a key cannot have, or behind
-    its longest length; and a class may have the name of a figure.
+    Two sets may have the same name. Names of classes may differ only in characters that a key cannot contain, or beyond its
+    largest length. A class may also have the name of a figure.
     """
     taken = set[str]()
     for name, value in figures:
@@ -226,7 +228,7 @@ def _distinct(figures: Iterable[tuple[str, float]]) -> Iterator[tuple[str, float
 
 
 def _part(text: str) -> str:
-    """The text as one part of a key; slashes separate parts."""
+    """The text as one part of a key. Slashes separate parts."""
     return text.replace("/", "-of-")
 
 

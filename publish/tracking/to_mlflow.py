@@ -1,4 +1,4 @@
-"""Entries in an MLflow store: a server, or a local database file. Nothing but the entries is sent."""
+"""Sends entries to an MLflow store: a server, or a local database file. Nothing else is sent."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ if TYPE_CHECKING:
 _PREFIX = "skinaudit."
 _KEY, _CONTENT, _KIND, _WEIGHTS = (f"{_PREFIX}{name}" for name in ("key", "content", "kind", "weights"))
 _PARENT, _NOTE = "mlflow.parentRunId", "mlflow.note.content"
-_LONGEST = 5_000  # characters of a parameter or a tag; stores take 6,000 and 8,000
-_BATCH = 100  # of each kind a call, as many as stores take
+_LONGEST = 5_000  # characters of a parameter or a tag; stores allow 6,000 and 8,000
+_BATCH = 100  # of each kind per call, as many as stores allow
 _DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 _QUIET = {
     "MLFLOW_LOGGING_LEVEL": "ERROR",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
 }
-"""Environment of MLflow unless the user set it: no chatter, no minutes of silent retries."""
+"""Environment of MLflow unless the user set it: no chatter, no silent retries that take minutes."""
 
 State = Literal["logged", "updated", "unchanged"]
 
 
 @dataclass(frozen=True)
 class Logged:
-    """What became of an entry. run_id: MLflow's. parent: the run_id of the training run that an audit hangs under."""
+    """What happened to an entry. run_id: MLflow's. parent: run_id of the training run to which an audit belongs."""
 
     entry: Entry
     state: State
@@ -82,7 +82,7 @@ def _log(client: MlflowClient, experiment: str, entry: Entry) -> Logged:
             if audit.data.tags.get(_KIND) == "audit":
                 client.set_tag(audit.info.run_id, _PARENT, run_id)
     client.set_terminated(run_id, "FINISHED", entry.ended)
-    client.set_tag(run_id, _CONTENT, entry.content)  # last: without it, the entry is taken for broken off
+    client.set_tag(run_id, _CONTENT, entry.content)  # last: an entry without it counts as interrupted
     return Logged(entry, "logged" if existing is None else "updated", run_id, parent)
 
 
@@ -136,11 +136,11 @@ def _check_installed(uri: str | None) -> None:
 
 @contextmanager
 def _mlflow(uri: str | None) -> Iterator[tuple[MlflowClient, str]]:
-    """A client and the store's URI for people; whatever goes wrong is one line that names the store."""
+    """A client, and the store's URI for people. Any failure becomes one line that names the store."""
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of MLflow's own dependencies
+        warnings.simplefilter("ignore")  # warnings from MLflow's own dependencies
         from mlflow import MlflowClient, get_tracking_uri
         from mlflow.exceptions import MlflowException
 

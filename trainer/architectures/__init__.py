@@ -1,9 +1,9 @@
-"""Architectures of classifiers, one a file; the file's name is the architecture's name on the command line.
+"""Architectures of classifiers, one per file. The file's name is the name on the command line.
 
 An architecture file defines `build(width, classes) -> nn.Module`: from normalised images float32 (N, 3, size, size) to
-logits (N, classes); `width` multiplies the channels. It may also define TORCHVISION = True, where torchvision has ImageNet
-weights for it, and LEARNING_RATE, where the rate of the default recipe does not train it. Nothing else needs to change when
-a file is added.
+logits (N, classes); `width` multiplies the channels. Optional: TORCHVISION = True if torchvision has ImageNet weights for
+it, and LEARNING_RATE if the learning rate of the default recipe does not train it. To add an architecture, add a file;
+nothing else has to change.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ class Architecture:
 
 
 def names() -> tuple[str, ...]:
-    """The architectures that are there, by file."""
+    """Names of the available architectures."""
     return tuple(sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_")))
 
 
 def load(name: str) -> Architecture:
-    """The architecture of that name; raises InvalidInputError, listing all, for another name."""
+    """The architecture with this name; raises InvalidInputError, which lists all names, for an unknown one."""
     if name not in names():
         raise InvalidInputError(choose_one("arch", name, names()))
     module = importlib.import_module(f"{__name__}.{name}")

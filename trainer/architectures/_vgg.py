@@ -1,4 +1,4 @@
-"""The layers of VGG16 at any width, with or without batch norm: what the two architectures share."""
+"""The layers of VGG16 at any width, with or without batch norm, shared by two architectures."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from typing import cast
 
 from torch import Tensor, nn
 
-# Simonyan & Zisserman 2015, configuration D; 0 is a max pooling.
+# Simonyan & Zisserman 2015, configuration D; 0 means max pooling.
 _LAYERS = (64, 64, 0, 128, 128, 0, 256, 256, 256, 0, 512, 512, 512, 0, 512, 512, 512, 0)
 
 
 def narrow_vgg16(width: float, classes: int, *, batch_norm: bool) -> nn.Module:
-    """VGG16 with `width` times the channels, its layers named as torchvision names them; weights drawn as it draws them.
+    """VGG16 with `width` times the channels; layer names and initial weights as in torchvision.
 
-    torchvision's own class would draw 120 M weights of its classifier first, which takes seconds.
+    torchvision's own class would first draw 120 M weights for its classifier, which takes seconds.
     """
     layers: list[nn.Module] = []
     inputs = 3

@@ -11,8 +11,8 @@ _BLOCKS = (
     (64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2),
     (512, 1), (512, 1), (512, 1), (512, 1), (512, 1), (1024, 2), (1024, 1),
 )  # fmt: skip
-# That of the original implementation. Channels that are dead in training have a running variance near 0; with torch's 1e-5
-# the rare image that wakes one up is multiplied by hundreds, layer after layer (logits of 5e6 were seen on two test images).
+# Value of the original implementation. Channels that are dead in training have a running variance near 0. With torch's 1e-5,
+# a rare image that activates one is multiplied by hundreds, layer after layer (logits of 5e6 were seen on two test images).
 _BATCH_NORM_EPS = 1e-3
 
 
@@ -34,7 +34,7 @@ def build(width: float, classes: int) -> nn.Module:
 
 def _conv_bn(inputs: int, outputs: int, *, kernel: int = 3, stride: int = 1, groups: int = 1) -> nn.Module:
     convolution = nn.Conv2d(inputs, outputs, kernel, stride=stride, padding=kernel // 2, groups=groups, bias=False)
-    # kaiming_normal_ ignores groups and would leave depthwise weights too small by the root of the channels: until the
-    # running statistics have caught up, the model in evaluation mode (which hardening attacks) would be constant.
+    # kaiming_normal_ ignores groups, so depthwise weights would be too small by the square root of the channels. Until the
+    # running statistics have adapted, the model in evaluation mode (which hardening attacks) would give constant answers.
     nn.init.normal_(convolution.weight, 0, math.sqrt(2 * groups / (kernel * kernel * outputs)))
     return nn.Sequential(convolution, nn.BatchNorm2d(outputs, eps=_BATCH_NORM_EPS), nn.ReLU(inplace=True))

@@ -1,4 +1,4 @@
-"""VGG16 (Simonyan & Zisserman 2015, https://arxiv.org/abs/1409.1556), as torchvision builds it or narrower."""
+"""VGG16 (Simonyan & Zisserman 2015, https://arxiv.org/abs/1409.1556), as in torchvision or narrower."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from skinaudit.trainer.architectures._vgg import narrow_vgg16
 
 TORCHVISION = True
 LEARNING_RATE = 3e-4
-"""Without batch norm it stays a constant answer at the usual one."""
+"""With the usual learning rate, VGG16 without batch norm keeps giving a constant answer."""
 
 
 def build(width: float, classes: int) -> nn.Module:

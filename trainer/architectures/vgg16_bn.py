@@ -1,4 +1,4 @@
-"""VGG16 with batch norm behind each convolution, as torchvision builds it or narrower.
+"""VGG16 with batch norm after each convolution, as in torchvision or narrower.
 
 Simonyan & Zisserman 2015 (https://arxiv.org/abs/1409.1556) with the layers of Ioffe & Szegedy 2015
 (https://arxiv.org/abs/1502.03167).

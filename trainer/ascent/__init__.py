@@ -1,1 +1,1 @@
-"""What attacks that climb a loss have in common: the losses, one look at a batch of points, and the worst points so far."""
+"""Shared parts of attacks that increase a loss: the losses, the evaluation of a batch of points, the worst points so far."""

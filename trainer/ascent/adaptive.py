@@ -1,6 +1,6 @@
-"""Auto-PGD: steps with momentum that are halved where the loss stops rising (Croce and Hein 2020).
+"""Auto-PGD: steps with momentum whose size is halved when the loss stops rising (Croce and Hein 2020).
 
-https://arxiv.org/abs/2003.01690; the numbers are the paper's.
+https://arxiv.org/abs/2003.01690; the constants are those of the paper.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from skinaudit.trainer.ascent.losses import Loss
 
 MOMENTUM = 0.75
 _RISING = 0.75
-"""Where fewer of the steps between two checks raised the loss than this share, steps are halved."""
+"""The step size is halved if a smaller share of the steps between two checks raised the loss."""
 
 
 def adapt(
@@ -37,11 +37,12 @@ def adapt(
     stop_margin: float | None = None,
     settle: float | None = None,
 ) -> None:
-    """Climb the loss from `start` within the ball around `images` and show `worst` each of the `steps` + 1 points.
+    """Increase the loss from `start` within the ball around `images`; pass each of the `steps` + 1 points to `worst`.
 
-    All of them hold the images of `worst` that `index` names, n of its N. stop_margin: with a number, images leave the loop
-    once their margin is above it: for measuring, since such examples sit near the boundary. settle: beside it, for a loss
-    that is above 0 wherever the run has succeeded; images that are hopeless leave, too. Other parameters as in `look`.
+    Tensors have one row per image that `index` selects: n of the N images of `worst`. stop_margin: if given, an image leaves
+    the loop when its margin exceeds it. This is for measuring only, because such examples lie near the boundary. settle:
+    used together with stop_margin and a loss that is positive wherever the attack has succeeded; hopeless images then leave
+    too (see `hopeless`). Other parameters: see `look`.
     """
     state = _State(images, labels, index, aims, start, threat_model)
     gradient, value, logits = look(model, state.moved, labels, loss, aims=aims, targeted=targeted)
@@ -64,7 +65,7 @@ def adapt(
 
 
 def _checks(steps: int) -> Iterator[int]:
-    """After which steps the progress is checked: windows of 22% of the steps at first, each 3% shorter, 6% at least."""
+    """Steps after which progress is checked: intervals of 22% of the steps at first, each 3% shorter, at least 6%."""
     window, shorter, least = (max(1, int(share * steps)) for share in (0.22, 0.03, 0.06))
     number = window
     while number <= steps:
@@ -74,7 +75,7 @@ def _checks(steps: int) -> Iterator[int]:
 
 
 class _State:
-    """Where the images of a run of Auto-PGD are: one row an image that is still in the loop."""
+    """State of a run of Auto-PGD: one row per image that is still in the loop."""
 
     def __init__(
         self, images: Tensor, labels: Tensor, index: Tensor, aims: Tensor | None, start: Tensor, threat_model: ThreatModel
@@ -84,7 +85,7 @@ class _State:
         self.moved = self.before = start
 
     def begin(self, gradient: Tensor, value: Tensor) -> None:
-        """Take the gradient and the loss at the start."""
+        """Store the gradient and the loss at the start."""
         self.gradient = self.best_gradient = gradient
         self.value = self.best_value = self.checked_value = value
         self.best = self.moved
@@ -93,7 +94,7 @@ class _State:
         self.halved = torch.ones_like(value, dtype=torch.bool)
 
     def step(self, *, first: bool) -> None:
-        """Move every image."""
+        """Move every image by one step."""
         share = 1.0 if first else MOMENTUM
         moved = move(
             self.moved, self.before, self.images, self.gradient,
@@ -102,7 +103,7 @@ class _State:
         self.moved, self.before = moved, self.moved
 
     def note(self, gradient: Tensor, value: Tensor) -> None:
-        """Take the gradient and the loss where the images are now."""
+        """Store the gradient and the loss at the present points."""
         self.risen, self.window = self.risen + (value > self.value), self.window + 1
         better = value > self.best_value
         where = better.view(-1, 1, 1, 1)
@@ -112,7 +113,7 @@ class _State:
         self.gradient, self.value = gradient, value
 
     def check(self) -> None:
-        """Halve the step, and go back to the best point, where the loss rose too seldom or its best value stayed."""
+        """Halve the step and return to the best point if the loss rose too seldom, or if its best value did not improve."""
         stuck = ~self.halved & (self.checked_value >= self.best_value)
         self.halved = (self.risen <= _RISING * self.window) | stuck
         where = self.halved.view(-1, 1, 1, 1)
@@ -123,15 +124,16 @@ class _State:
         self.risen, self.window = torch.zeros_like(self.risen), 0
 
     def hopeless(self, share: float) -> Tensor:
-        """Which images (n,) stay right in this run unless the ball holds more than `share` times what the gradient promises.
+        """Images (n,) that this run cannot break unless the gain in the ball exceeds `share` times the linear prediction.
 
-        The criterion of Wang et al. 2019 (https://arxiv.org/abs/2112.08304). A gradient of 0 never says so.
+        The criterion of Wang et al. 2019 (https://arxiv.org/abs/2112.08304). An image with a gradient of 0 is never
+        hopeless.
         """
         gain = ball.linear_gain(self.moved, self.images, self.gradient, threat_model=self._threat_model)
         return (gain > 0) & (self.value + share * gain < 0)
 
     def keep(self, going: Tensor) -> bool:
-        """Let go of the other images once they are a tenth, or all; returns whether any is left."""
+        """Drop finished images once they are at least a tenth of the rows, or all; returns whether any image is left."""
         remaining = int(going.sum())
         if remaining == 0:
             return False
@@ -143,4 +145,4 @@ class _State:
 
 
 _COMPACT = 0.9
-"""Images that are done leave once they are a tenth: each new batch size costs new kernels."""
+"""Finished images are dropped only once they are a tenth, because each new batch size needs new kernels."""

@@ -1,4 +1,4 @@
-"""Moves to a decision boundary: the nearest point of the box where a linear function of the image is 0."""
+"""Moves to a decision boundary: the nearest point in the pixel box at which a linear function of the image is 0."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from skinaudit.artifacts.threat_model import ThreatModel
 from skinaudit.trainer import ball
 
 _NEWTON = 12
-"""Iterations of a Newton search on a concave function of straight pieces: it ends exactly, mostly after three or four."""
+"""Iterations of Newton's method on a concave piecewise linear function. It finds the exact root, usually after 3 or 4."""
 _TINY = 1e-12
 
 
 def to_hyperplane(points: Tensor, weight: Tensor, offset: Tensor, *, norm: str) -> Tensor:
     """The shortest move (N, 3, H, W) in the norm, inside the box, after which `weight` times the move is -`offset`.
 
-    weight: (N, 3, H, W). offset: (N,), the function's value at the points (N, 3, H, W). Where the box holds no such point,
+    weight: (N, 3, H, W). offset: (N,), the function's value at the points (N, 3, H, W). If the box contains no such point,
     the move goes as far as it can.
     """
     slope, wanted = weight.flatten(1), offset.abs()
@@ -26,7 +26,7 @@ def to_hyperplane(points: Tensor, weight: Tensor, offset: Tensor, *, norm: str) 
     size = slope.abs()
     unit = torch.ones_like(size) if norm == "linf" else size
     reach = torch.zeros_like(wanted)
-    for _ in range(_NEWTON):  # values move by min(reach * unit, room)
+    for _ in range(_NEWTON):  # each value moves by min(reach * unit, room)
         free = reach.view(-1, 1) * unit < room
         covered = torch.where(free, reach.view(-1, 1) * unit, room).mul(size).sum(1)
         missing = (wanted - covered).clamp_min(0)
@@ -38,13 +38,13 @@ def to_hyperplane(points: Tensor, weight: Tensor, offset: Tensor, *, norm: str) 
 
 
 def length(moves: Tensor, *, norm: str) -> Tensor:
-    """The norm (N,) of each move (N, 3, H, W)."""
+    """Norm (N,) of each move (N, 3, H, W)."""
     lengths: Tensor = moves.flatten(1).norm(dim=1, p=torch.inf if norm == "linf" else 2)
     return lengths
 
 
 def stretched(points: Tensor, images: Tensor, *, threat_model: ThreatModel) -> Tensor:
-    """The points (N, 3, H, W) moved away from, or back to, the images until they spend all of eps, inside the box."""
+    """Scale the perturbations of `points` (N, 3, H, W) to use all of eps, inside the box."""
     moves = points - images
     share = threat_model.eps / length(moves, norm=threat_model.norm).clamp_min(_TINY)
     return ball.project(images + moves * share.view(-1, 1, 1, 1), images, threat_model=threat_model)

@@ -1,4 +1,4 @@
-"""Steps with momentum whose size falls from twice the radius to a tenth of it along half a cosine."""
+"""Steps with momentum. Their size falls from twice the radius to a tenth of it along half a cosine."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from skinaudit.trainer.ascent.look import Worst, answer, look
 from skinaudit.trainer.ascent.losses import Loss
 
 FIRST_STEP, LAST_STEP = 2.0, 0.1
-"""Sizes of the first and the last step as shares of eps."""
+"""Size of the first and the last step as shares of eps."""
 
 
 def climb(
@@ -32,11 +32,10 @@ def climb(
     first_step: float = FIRST_STEP,
     index: Tensor | None = None,
 ) -> None:
-    """Climb the loss from `start` within the ball around `images` and show `worst` each of the `steps` + 1 points.
+    """Increase the loss from `start` within the ball around `images`; pass each of the `steps` + 1 points to `worst`.
 
-    momentum: the share of a move that is the new step; the rest repeats the move before (Croce and Hein 2020). aims,
-    targeted: as `look` has them. first_step: its size as a share of eps. index: which images of `worst` these are, all
-    where None.
+    momentum: weight of the new step in a move; the previous move has the rest (Croce and Hein 2020). aims, targeted: see
+    `look`. first_step: its size as a share of eps. index: which images of `worst` these are; None for all.
     """
     moved = before = start
     for number in range(steps):
@@ -49,7 +48,7 @@ def climb(
 
 
 def step_share(number: int, steps: int, *, first: float = FIRST_STEP) -> float:
-    """The size of a step as a share of eps: `first` for the first, LAST_STEP for the last one."""
+    """Size of a step as a share of eps: `first` for the first step, LAST_STEP for the last one."""
     fallen = (1 - math.cos(math.pi * number / max(1, steps - 1))) / 2
     return first + (LAST_STEP - first) * fallen
 
@@ -58,7 +57,7 @@ def move(
     moved: Tensor, before: Tensor, images: Tensor, gradient: Tensor, *, threat_model: ThreatModel,
     size: float | Tensor, share: float,
 ) -> Tensor:  # fmt: skip
-    """A projected step, mixed with the move that led from `before` to `moved`: `share` of the former."""
+    """A projected step with weight `share`, mixed with the previous move from `before` to `moved`."""
     stepped = ball.step(moved, gradient, threat_model=threat_model, size=size)
     stepped = ball.project(stepped, images, threat_model=threat_model)
     if share == 1:

@@ -1,4 +1,4 @@
-"""One look at points on the way of an attack: gradients of a loss, and the worst point of each image so far."""
+"""Evaluation of points of an attack: gradient of a loss, and the worst point of each image so far."""
 
 from __future__ import annotations
 
@@ -13,28 +13,31 @@ from skinaudit.trainer.ascent.losses import Loss, margin
 from skinaudit.trainer.attack_trace import AttackTrace
 
 CPU_PIXELS = 125 * 64 * 64
-"""Pixels whose gradient is taken at once on a CPU. Beyond, a MobileNet's activations exceed the 32 MiB up to which glibc
-keeps freed memory, and new pages for every layer take 1.5 times as long."""
+"""Pixels per gradient computation on a CPU.
+
+With more pixels, the activations of a MobileNet exceed the 32 MiB up to which glibc keeps freed memory. New pages for every
+layer then take 1.5 times as long.
+"""
 
 
 def pieces_of(images: Tensor) -> int:
-    """Into how many pieces a batch (N, 3, H, W) is cut for gradients: see CPU_PIXELS."""
+    """Number of pieces into which a batch (N, 3, H, W) is cut for gradients; see CPU_PIXELS."""
     return max(1, math.ceil(images[:, 0].numel() / CPU_PIXELS)) if images.device.type == "cpu" else 1
 
 
 def look(
     model: nn.Module, points: Tensor, labels: Tensor, loss: Loss, *, aims: Tensor | None = None, targeted: bool = False
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradient (N, 3, H, W) of the loss to climb, that loss (N,), and the logits (N, classes) at these points.
+    """Gradient (N, 3, H, W) of the loss to increase, this loss (N,), and the logits (N, classes) at the points.
 
-    aims: classes to climb towards. targeted: the labels are to be reached, so the loss is less what it is of them.
+    aims: target classes of the loss. targeted: `labels` are the target classes, so the loss is negated.
     """
     results = []
     pieces = pieces_of(points)
     aimed = [None] * pieces if aims is None else aims.chunk(pieces)
     for part, truth, aim in zip(points.chunk(pieces), labels.chunk(pieces), aimed, strict=False):
         with torch.enable_grad():
-            # The leaf keeps its order: normalising is faster in NCHW, and a channels-last convolution turns it itself.
+            # The leaf stays NCHW: normalising is faster in this order, and a channels-last convolution converts it itself.
             leaf = part.detach().requires_grad_()
             logits = model(leaf)
             value = -loss(logits, truth, aim) if targeted else loss(logits, truth, aim)
@@ -46,7 +49,7 @@ def look(
 
 @torch.no_grad()
 def answer(model: nn.Module, points: Tensor) -> Tensor:
-    """The logits (N, classes) at these points, without a gradient."""
+    """The logits (N, classes) at the points, without gradients."""
     logits: Tensor = model(points.contiguous(memory_format=torch.channels_last))
     return logits
 
@@ -54,7 +57,7 @@ def answer(model: nn.Module, points: Tensor) -> Tensor:
 def push_unmoved(
     model: nn.Module, images: Tensor, labels: Tensor, *, worst: Worst, threat_model: ThreatModel, targeted: bool = False
 ) -> None:
-    """One full step up the margin for images whose worst point is still the clean one, such as those that were misnamed."""
+    """Move images whose worst point is still the clean one, such as misclassified ones, by one full step."""
     index = (worst.images == images).flatten(1).all(1).nonzero().squeeze(1)
     if not len(index):
         return
@@ -66,12 +69,11 @@ def push_unmoved(
 
 
 class Worst:
-    """Per image the point of greatest margin that an attack has met: held open while it runs.
+    """For each image, the point with the greatest margin that an attack has evaluated. Updated while the attack runs.
 
-    images: (N, 3, H, W), at first the clean ones. margin: (N,), by how much a wrong logit leads there (where `targeted`, the
-    label's); above 0 the attack has succeeded. logits:
-    (N, classes) there, empty before the first. It does not depend on the scale of the logits
-    which point is the worst.
+    images: (N, 3, H, W), at first the clean ones. margin: (N,), lead of the best wrong logit over the true one at that
+    point, or of the label's logit if `targeted`; above 0 the attack has succeeded. logits: (N, classes) at that point, empty
+    before the first evaluation. The choice of the worst point does not depend on the scale of the logits.
     """
 
     def __init__(self, images: Tensor, labels: Tensor, *, targeted: bool = False, trace: AttackTrace | None = None) -> None:
@@ -81,9 +83,9 @@ class Worst:
         self._labels, self._targeted, self._trace = labels, targeted, trace
 
     def meet(self, points: Tensor, logits: Tensor, gradient: Tensor | None = None, *, index: Tensor | None = None) -> Tensor:
-        """Take note of points (n, 3, H, W) of all images, or of those that `index` names, with what the model answers.
+        """Record points (n, 3, H, W) of all images, or of those in `index`, with the model's answers.
 
-        Returns the margin (n,) of each.
+        Returns the margin (n,) of each point.
         """
         at = torch.arange(len(self.images), device=points.device) if index is None else index
         labels = self._labels[at]
@@ -102,5 +104,5 @@ class Worst:
         return lead
 
     def standing(self) -> Tensor:
-        """The images that are not broken yet: ascending indices."""
+        """Ascending indices of the images that are not broken yet."""
         return (self.margin <= 0).nonzero().squeeze(1)

@@ -1,7 +1,7 @@
-"""Losses for attacks to climb whose gradients point the same way whatever the scale of the logits: times 35, or times 0.1.
+"""Losses for attacks. Their gradients keep their direction if the logits are scaled, for example by 35 or by 0.1.
 
-Each takes logits (N, classes), the true classes int64 (N,) and the classes to reach, or None for any wrong one, and returns
-one value an image. `margin` and `dlr` are above 0 exactly where the wrong class leads.
+Each takes logits (N, classes), the true classes int64 (N,) and the target classes, or None for any wrong class, and returns
+one value per image. `margin` and `dlr` are above 0 exactly if the wrong class leads.
 """
 
 from __future__ import annotations
@@ -13,21 +13,22 @@ from torch import Tensor
 
 Loss = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 
-_TINY = 1e-12  # of a spread of logits: those of 0 alone would divide by 0
+_TINY = 1e-12  # smallest spread of the logits; avoids a division by 0 if all are 0
 
 
 def margin(logits: Tensor, labels: Tensor, aims: Tensor | None = None) -> Tensor:
-    """The best wrong logit, or that of the aim, less the true one (Carlini and Wagner 2017, https://arxiv.org/abs/1608.04644)."""
+    """Best wrong logit, or logit of the aim, minus the true logit (Carlini and Wagner, https://arxiv.org/abs/1608.04644)."""
     if aims is not None:
         return _chosen(logits, aims) - _chosen(logits, labels)
     return logits.scatter(1, labels.view(-1, 1), -torch.inf).amax(1) - _chosen(logits, labels)
 
 
 def dlr(logits: Tensor, labels: Tensor, aims: Tensor | None = None) -> Tensor:
-    """The margin over the spread of the largest logits (Croce and Hein 2020, https://arxiv.org/abs/2003.01690).
+    """The margin divided by the spread of the largest logits (Croce and Hein 2020, https://arxiv.org/abs/2003.01690).
 
-    The spread is that of the first and the third; with aims, that of the first and the mean of the third and the fourth, of
-    three classes again the third. Two classes have neither: there it is the margin, and a step needs no more than its sign.
+    The spread is the first minus the third largest logit. With aims it is the first minus the mean of the third and the
+    fourth; with three classes, minus the third. With two classes there is no such spread, so the margin itself is returned:
+    a step needs only its sign.
     """
     gap, classes = margin(logits, labels, aims), logits.shape[1]
     if classes < 3:
@@ -38,16 +39,19 @@ def dlr(logits: Tensor, labels: Tensor, aims: Tensor | None = None) -> Tensor:
 
 
 def scaled_margin(logits: Tensor, labels: Tensor, aims: Tensor | None = None) -> Tensor:
-    """The margin divided by the present spread of the logits. Unlike the ratio, it does not rise with a wider spread."""
+    """The margin divided by the current spread of the logits, which is treated as a constant.
+
+    A wider spread alone therefore does not increase this loss.
+    """
     spread = logits.detach().amax(1) - logits.detach().amin(1)
     return margin(logits, labels, aims) / (spread + _TINY)
 
 
 def cross_entropy(logits: Tensor, labels: Tensor, aims: Tensor | None = None) -> Tensor:
-    """The cross-entropy's gradient for logits that are divided by the lead of the largest one, told as the smooth lead.
+    """Cross-entropy of logits divided by the lead of the largest logit, returned as the smooth lead.
 
     Yu and Xu's MIFPE (analysed in https://arxiv.org/abs/2507.22428): the probabilities are then never rounded to 0 or 1. The
-    cross-entropy is log(1 + exp(s)), s the smooth lead; both gradients have the same direction.
+    cross-entropy is log(1 + exp(s)) with the smooth lead s, so both gradients have the same direction.
     """
     first, second = logits.detach().topk(2, dim=1).values.unbind(1)
     scaled = logits / (first - second).clamp_min(_TINY).view(-1, 1)
@@ -58,7 +62,7 @@ def cross_entropy(logits: Tensor, labels: Tensor, aims: Tensor | None = None) ->
 
 
 def nearest(logits: Tensor, labels: Tensor) -> Tensor:
-    """The wrong classes of each image, that of the largest logit first: int64 (N, classes - 1)."""
+    """The wrong classes of each image, the one with the largest logit first: int64 (N, classes - 1)."""
     wrong = logits.scatter(1, labels.view(-1, 1), -torch.inf)
     return torch.argsort(wrong, dim=1, descending=True, stable=True)[:, :-1]
 

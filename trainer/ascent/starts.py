@@ -1,4 +1,4 @@
-"""Auto-PGD from several starts, and towards several classes: what the files of the attacks call."""
+"""Auto-PGD from several starts or towards several classes, for the attack files."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def from_starts(
     stop_margin: float | None,
     trace: AttackTrace | None,
 ) -> Tensor:
-    """Auto-PGD of `steps` from each of `restarts` random starts; images that are broken are not started again.
+    """Auto-PGD with `steps` steps from each of `restarts` random starts. Broken images are not started again.
 
     Shapes and returned value as in pgd_dlr; stop_margin as in `adapt`.
     """
@@ -62,7 +62,7 @@ def towards_classes(
     stop_margin: float | None = None,
     settle: float | None = None,
 ) -> None:
-    """Auto-PGD towards each of the nearest `targets` wrong classes in turn; images that are broken leave in between."""
+    """Auto-PGD towards each of the nearest `targets` wrong classes in turn. Broken images leave after each class."""
     order = nearest(answer(model, images), labels)
     for aims in order[:, :targets].unbind(1):
         climb_standing(
@@ -86,7 +86,7 @@ def climb_standing(
     stop_margin: float | None = None,
     settle: float | None = None,
 ) -> None:
-    """One run of Auto-PGD from random starts for the images (of all N) that are not broken yet."""
+    """One run of Auto-PGD from random starts for those of the N images that are not broken yet."""
     index = worst.standing()
     if not len(index):
         return

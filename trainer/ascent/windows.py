@@ -1,6 +1,7 @@
-"""Square Attack under l2: windows of the perturbation give their length to others (Andriushchenko et al. 2020).
+"""Square Attack under l2: a window of the perturbation gives its length to another window (Andriushchenko et al. 2020).
 
-https://arxiv.org/abs/1912.00049, algorithm 3. All images of a call share the places of a query's windows, as in AutoAttack.
+https://arxiv.org/abs/1912.00049, algorithm 3. In each query all images of a call use the same window positions, as in
+AutoAttack.
 """
 
 from __future__ import annotations
@@ -12,12 +13,12 @@ from skinaudit.artifacts.threat_model import ThreatModel
 from skinaudit.trainer import ball
 
 _LEAST = 3
-"""The smallest side of a window, in pixels."""
+"""Smallest side of a window, in pixels."""
 _TINY = 1e-10
 
 
 def first_windows(images: Tensor, *, threat_model: ThreatModel, generator: torch.Generator) -> Tensor:
-    """The images (N, 3, H, W) with a bump of random sign in each tile of a fifth of the side, at the whole radius."""
+    """The images (N, 3, H, W) at the full radius: a bump of random sign in each tile, a fifth of the side wide."""
     size = max(_LEAST, images.shape[2] // 5)
     moves = torch.zeros_like(images)
     for row in range(0, images.shape[2] - size + 1, size):
@@ -29,7 +30,7 @@ def first_windows(images: Tensor, *, threat_model: ThreatModel, generator: torch
 def moved_windows(
     best: Tensor, images: Tensor, share: float, *, threat_model: ThreatModel, generator: torch.Generator
 ) -> Tensor:
-    """A proposal: one window gets a new bump, and another one is emptied for it. share: of the pixels that one covers."""
+    """A proposal: one window gets a new bump, another one is set to 0. share: of the pixels in a window."""
     sides = images.shape[2:]
     size = min(*sides, max(_LEAST, round((share * sides[0] * sides[1]) ** 0.5)) | 1)
     moves = best - images
@@ -53,7 +54,7 @@ def _window(sides: torch.Size, size: int, generator: torch.Generator, device: to
 
 
 def _bump(size: int, like: Tensor) -> Tensor:
-    """Two halves of opposite sign, each a pyramid of falling steps: (size, size) of length 1, upright or turned."""
+    """Two halves of opposite sign, each a pyramid with falling steps: (size, size), length 1, vertical or horizontal."""
     half = size // 2
     bump = torch.zeros(size, size, device=like.device, dtype=like.dtype)
     for side, first, length in ((1.0, 0, half), (-1.0, half, size - half)):

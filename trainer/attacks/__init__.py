@@ -1,8 +1,8 @@
-"""Attacks on a differentiable model, one a file; the file's name is the attack's on the command line, with `-` for `_`.
+"""Attacks on a differentiable model, one per file. The file's name is the name on the command line, with `-` for `_`.
 
 An attack file defines `attack(model, images, labels, *, threat_model, generator, trace=None, **settings) -> images` and
-SETTINGS, its settings with their defaults; WHOLE_SET, where it has to see all images of a set in one call; ANSWERS_ALONE,
-where it asks the model for no gradient. Nothing else needs to change when a file is added.
+SETTINGS, its settings with their defaults. Optional: WHOLE_SET if it must see all images of a set in one call, and
+ANSWERS_ALONE if it asks the model for no gradient. To add an attack, add a file; nothing else has to change.
 """
 
 from __future__ import annotations
@@ -26,12 +26,13 @@ from skinaudit.artifacts.named_settings import check_known, parse_named
 from skinaudit.artifacts.threat_model import ThreatModel
 from skinaudit.errors import InvalidInputError, choose_one
 from skinaudit.trainer.attack_trace import AttackTrace
+from skinaudit.trainer.few_sizes import few_sizes
 
 
 class Attack(Protocol):
-    """A pure function from images float32 (N, 3, H, W) in [0, 1] and labels int64 (N,) to perturbed images in the ball.
+    """A function from images float32 (N, 3, H, W) in [0, 1] and labels int64 (N,) to perturbed images in the ball.
 
-    trace: where given, the attack tells it of each point that it evaluates.
+    trace: if given, the attack reports each point that it evaluates to it.
     """
 
     def __call__(
@@ -48,12 +49,12 @@ class Attack(Protocol):
 
 
 def names() -> tuple[str, ...]:
-    """The attacks that are there, by file."""
+    """Names of the available attacks."""
     return tuple(sorted(module.name.replace("_", "-") for module in pkgutil.iter_modules(__path__)))
 
 
 def load(name: str, given: Mapping[str, Any] | None = None) -> tuple[Attack, dict[str, Any]]:
-    """The attack function of that name and its settings, defaults filled in; raises InvalidInputError for unknown ones."""
+    """The attack function with this name and its settings with defaults; raises InvalidInputError for unknown ones."""
     if name not in names():
         raise InvalidInputError(choose_one("attack", name, names()))
     module = _module(name)
@@ -62,12 +63,12 @@ def load(name: str, given: Mapping[str, Any] | None = None) -> tuple[Attack, dic
 
 
 def whole_set(name: str) -> bool:
-    """Whether the attack makes one perturbation for all images of a set, so that it has to see them in one call."""
+    """Whether the attack makes one perturbation for all images of a set and so must see them in one call."""
     return bool(getattr(_module(name), "WHOLE_SET", False))
 
 
 def answers_alone(name: str) -> bool:
-    """Whether the attack asks the model for answers and never for a gradient."""
+    """Whether the attack asks the model only for answers, never for a gradient."""
     return bool(getattr(_module(name), "ANSWERS_ALONE", False))
 
 
@@ -76,12 +77,12 @@ def _module(name: str) -> ModuleType:
 
 
 def parse(text: str) -> tuple[str, dict[str, Any]]:
-    """The attack and its settings in `NAME` or `NAME:key=value,...`; raises InvalidInputError, see `parse_named`."""
+    """The attack and its settings for `NAME` or `NAME:key=value,...`; raises InvalidInputError, see `parse_named`."""
     return parse_named(text, kind="attack", defaults_of=lambda name: load(name)[1])
 
 
 def check_settings(name: str, settings: Mapping[str, Any], threat_model: ThreatModel) -> None:
-    """Raise InvalidInputError where the attack refuses its settings or the norm, which it does before it asks a model."""
+    """Raise InvalidInputError if the attack refuses its settings or the norm. No model is evaluated."""
     with contextlib.suppress(_AskedError):
         load(name)[0](
             _Unanswering().eval(), torch.zeros(1, 3, 2, 2), torch.zeros(1, dtype=torch.int64), threat_model=threat_model,
@@ -90,7 +91,7 @@ def check_settings(name: str, settings: Mapping[str, Any], threat_model: ThreatM
 
 
 class _AskedError(Exception):
-    """A model was asked that has no answer."""
+    """Raised instead of evaluating a model that gives no answers."""
 
 
 class _Unanswering(nn.Module):
@@ -99,7 +100,7 @@ class _Unanswering(nn.Module):
 
 
 def check_evaluation(model: nn.Module, *, where: str) -> None:
-    """Raise InvalidInputError where a layer answers as in training: the attacked function is the one that is deployed."""
+    """Raise InvalidInputError if a layer is in training mode. The attack must see the function that is deployed."""
     for path, layer in model.named_modules():
         if layer.training and isinstance(layer, (_BatchNorm, _DropoutNd, RReLU, *_of_torchvision())):
             raise InvalidInputError(
@@ -108,18 +109,19 @@ def check_evaluation(model: nn.Module, *, where: str) -> None:
 
 
 def _of_torchvision() -> tuple[type[nn.Module], ...]:
-    """The layer of torchvision that drops paths. No model can have it before torchvision is loaded, which takes a second."""
+    """torchvision's stochastic depth layer. It exists only if torchvision is loaded, and loading takes a second."""
     operators = sys.modules.get("torchvision.ops")
     return () if operators is None else (operators.StochasticDepth,)
 
 
 def _of_evaluation(name: str, attack: Attack) -> Attack:
-    """The attack, refusing models in training mode."""
+    """The attack with a check that refuses models in training mode. On a GPU the model sees batches of few sizes."""
 
     @functools.wraps(attack)
-    def checked(model: nn.Module, *args: Any, **settings: Any) -> Tensor:
+    def checked(model: nn.Module, images: Tensor, *args: Any, **settings: Any) -> Tensor:
         if isinstance(model, nn.Module):
             check_evaluation(model, where=name)
-        return attack(model, *args, **settings)
+            model = few_sizes(model, images.device)
+        return attack(model, images, *args, **settings)
 
     return checked

@@ -1,4 +1,4 @@
-"""Auto-PGD up the cross-entropy (Croce and Hein 2020, https://arxiv.org/abs/2003.01690)."""
+"""Auto-PGD on the cross-entropy (Croce and Hein 2020, https://arxiv.org/abs/2003.01690)."""
 
 from __future__ import annotations
 
@@ -28,11 +28,10 @@ def attack(
     stop_margin: float | None = None,
     trace: AttackTrace | None = None,
 ) -> Tensor:
-    """Climb the cross-entropy of logits whose scale is taken out, from random starts.
+    """Increase the cross-entropy of rescaled logits from random starts, so that their scale does not matter.
 
-    Shapes, dtypes and `targeted` as in pgd-dlr. An image that is broken is not started again. stop_margin: with a number,
-    images leave once a wrong class leads by more: for measuring, not for storing. Raises InvalidInputError on counts below
-    1.
+    Shapes, dtypes and `targeted` as in pgd-dlr. A broken image is not started again. stop_margin: if given, an image leaves
+    when a wrong class leads by more; for measuring, not for storing. Raises InvalidInputError for counts below 1.
     """
     check_counts("apgd-ce", steps=steps, restarts=restarts)
     return from_starts(

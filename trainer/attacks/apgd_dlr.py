@@ -1,4 +1,4 @@
-"""Auto-PGD up the difference of logits ratio (Croce and Hein 2020, https://arxiv.org/abs/2003.01690)."""
+"""Auto-PGD on the difference of logits ratio (Croce and Hein 2020, https://arxiv.org/abs/2003.01690)."""
 
 from __future__ import annotations
 
@@ -28,13 +28,12 @@ def attack(
     stop_margin: float | None = None,
     trace: AttackTrace | None = None,
 ) -> Tensor:
-    """Climb the difference of logits ratio, which does not depend on the scale of the logits, from random starts.
+    """Increase the difference of logits ratio, which does not depend on the scale of the logits, from random starts.
 
-    Towards a class, where the ratio could rise by a wider spread alone, the margin takes its place.
+    If `targeted`, the ratio could rise just because the spread grows, so the scaled margin is used instead.
 
-    Shapes, dtypes and `targeted` as in pgd-dlr. An image that is broken is not started again. stop_margin: with a number,
-    images leave once a wrong class leads by more: for measuring, not for storing. Raises InvalidInputError on counts below
-    1.
+    Shapes, dtypes and `targeted` as in pgd-dlr. A broken image is not started again. stop_margin: if given, an image leaves
+    when a wrong class leads by more; for measuring, not for storing. Raises InvalidInputError for counts below 1.
     """
     check_counts("apgd-dlr", steps=steps, restarts=restarts)
     return from_starts(

@@ -1,4 +1,4 @@
-"""Auto-PGD towards one wrong class after the other (Croce and Hein 2020, https://arxiv.org/abs/2003.01690)."""
+"""Auto-PGD towards one wrong class after another (Croce and Hein 2020, https://arxiv.org/abs/2003.01690)."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ def attack(
     stop_margin: float | None = None,
     trace: AttackTrace | None = None,
 ) -> Tensor:
-    """Climb the targeted difference of logits ratio towards the nearest wrong classes, `steps` for each.
+    """Increase the targeted difference of logits ratio towards the nearest wrong classes, with `steps` steps for each.
 
-    targets: at most this many, fewer where the model has fewer wrong classes. Shapes and dtypes as in pgd-dlr. An image that
-    is broken leaves before the next class. stop_margin: with a number, at once where a wrong class leads by more: for
-    measuring, not for storing. Raises InvalidInputError on counts below 1.
+    targets: largest number of wrong classes. Shapes and dtypes as in pgd-dlr. A broken image leaves before the next class.
+    stop_margin: if given, an image leaves at once when a wrong class leads by more; for measuring, not for storing. Raises
+    InvalidInputError for counts below 1.
     """
     check_counts("apgd-t", steps=steps, targets=targets)
     targets = min(targets, answer(model, images[:1]).shape[1] - 1)

@@ -20,7 +20,7 @@ SETTINGS: dict[str, Any] = {"steps": 100, "targets": 9, "queries": 5000, "stop_m
 
 
 class _Given(TypedDict):
-    """What the parts with gradients have in common."""
+    """Arguments shared by the parts with gradients."""
 
     worst: Worst
     threat_model: ThreatModel
@@ -43,14 +43,15 @@ def attack(
     settle: float | None = None,
     trace: AttackTrace | None = None,
 ) -> Tensor:
-    """Attack the images that still stand with one attack after the other; each leaves when it is broken.
+    """Attack the images that still stand with one attack after another. An image leaves when it is broken.
 
-    steps: of each run of the three attacks with gradients. targets: wrong classes of two of them, fewer where the model has
-    fewer. queries: of Square. stop_margin: with a number, images leave in the midst of an attack once a wrong class leads by
-    more: for measuring, not for storing. settle: beside it, and at least 1; images also leave an attack that will not break
-    them by its own rule: see `hopeless` of `ascent.adaptive`, and `walk_boundaries` and `search`. Where Square, which sees
-    no gradients, then breaks an image that the others left, gradients mislead here, and all run again without settle. Shapes
-    and dtypes as in pgd-dlr. Raises InvalidInputError on counts below 1 and on a settle that does not fit.
+    steps: of each run of the three attacks with gradients. targets: largest number of wrong classes for two of them.
+    queries: of Square. stop_margin: if given, an image leaves during an attack when a wrong class leads by more; for
+    measuring, not for storing. settle: only with stop_margin, and at least 1. An image then also leaves an attack that will
+    probably not break it, by a rule of that attack: see `hopeless` in `ascent.adaptive`, `walk_boundaries` and `search`. If
+    Square, which sees no gradients, then breaks an image that the others did not break, the gradients are misleading, and
+    all attacks run again without settle. Shapes and dtypes as in pgd-dlr. Raises InvalidInputError for counts below 1 and
+    for an invalid settle.
     """
     check_counts("autoattack", steps=steps, targets=targets, queries=queries)
     if settle is not None and (stop_margin is None or settle < 1):

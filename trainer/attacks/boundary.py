@@ -1,4 +1,4 @@
-"""Boundary attack: a random walk along the decision boundary towards the image, by classes alone (Brendel et al. 2018).
+"""Boundary attack: a random walk along the decision boundary towards the image; needs only classes (Brendel et al. 2018).
 
 https://arxiv.org/abs/1712.04248
 """
@@ -22,9 +22,9 @@ SETTINGS: dict[str, Any] = {"queries": 1000, "starts": 50}
 
 _BISECTIONS = 10
 _SIDEWAYS, _INWARD = 0.1, 0.05
-"""Of the first steps along the boundary and towards the image, as shares of the distance between the two."""
+"""Sizes of the first steps along the boundary and towards the image, as shares of the distance between point and image."""
 _GROWN, _SHRUNK, _SHARES = 1.05, 0.97, (1e-3, 0.5)
-"""By what a step changes when the proposal is misnamed, and when it is not; within these shares."""
+"""Factors on the step size if the proposal is misclassified and if not, and the bounds of these shares."""
 
 
 def attack(
@@ -38,11 +38,12 @@ def attack(
     starts: int = 50,
     trace: AttackTrace | None = None,
 ) -> Tensor:
-    """Start at a misnamed noise image, and take `queries` steps towards the image that the model still misnames.
+    """Start at a misclassified noise image and take `queries` steps towards the image, staying misclassified.
 
-    It asks for classes alone. starts: noise images that are tried until one is misnamed. Returned is, per image, the nearest
-    misnamed point, taken back into the ball or stretched to all of eps, whichever has the greater margin. Only l2: raises
-    InvalidInputError under linf, and on counts below 1. Shapes and dtypes as in pgd-dlr.
+    The model is asked only for classes. starts: number of noise images to try until one is misclassified. For each image,
+    two points are compared: the nearest misclassified point projected into the ball, and the same stretched to all of eps.
+    The one with the greater margin is returned. Only l2. Raises InvalidInputError for linf and for counts below 1. Shapes
+    and dtypes as in pgd-dlr.
     """
     if threat_model.norm != "l2" or min(queries, starts) < 1:
         raise InvalidInputError(
@@ -69,13 +70,13 @@ def attack(
     far = stretched(points, images, threat_model=threat_model)
     for end in (ball.project(points, images, threat_model=threat_model), far):
         worst.meet(end, answer(model, end))
-    # An image that was misnamed from the start is changed, too: a clean image in a set counts as one without an attack.
+    # Images that are misclassified without an attack are changed too: in a set, a clean image would count as not attacked.
     unmoved = (worst.images == images).flatten(1).all(1).view(-1, 1, 1, 1)
     return torch.where(unmoved, stretched(noise_images, images, threat_model=threat_model), worst.images)
 
 
 def _misnamed_noise(model: nn.Module, images: Tensor, labels: Tensor, starts: int, generator: torch.Generator) -> Tensor:
-    """Noise images that the model misnames; where none is found, the last one."""
+    """Noise images that the model misclassifies; the last one tried if it misclassifies none."""
     points = torch.empty_like(images).uniform_(generator=generator)
     for _ in range(starts):
         right = answer(model, points).argmax(1) == labels
@@ -86,7 +87,7 @@ def _misnamed_noise(model: nn.Module, images: Tensor, labels: Tensor, starts: in
 
 
 def _bisected(model: nn.Module, images: Tensor, points: Tensor, labels: Tensor) -> Tensor:
-    """The points moved along the line to their images, to the last misnamed one."""
+    """Points moved along the line towards their images, up to the last misclassified one."""
     low = torch.zeros(len(images), 1, 1, 1, device=images.device)
     high = torch.ones_like(low)
     for _ in range(_BISECTIONS):

@@ -1,4 +1,4 @@
-"""Carlini and Wagner's l2 attack: the smallest perturbation by Adam over a change of variables (2017).
+"""Carlini and Wagner's l2 attack: the smallest perturbation, found by Adam in transformed variables (2017).
 
 https://arxiv.org/abs/1608.04644
 """
@@ -22,7 +22,7 @@ SETTINGS: dict[str, Any] = {
     "steps": 100, "searches": 6, "learning_rate": 0.01, "constant": 1.0, "targeted": False,
 }  # fmt: skip
 
-_EDGE = 1 - 1e-6  # tanh reaches the sides of the box nowhere
+_EDGE = 1 - 1e-6  # tanh never reaches the sides of the box
 
 
 def attack(
@@ -39,12 +39,12 @@ def attack(
     targeted: bool = False,
     trace: AttackTrace | None = None,
 ) -> Tensor:
-    """Minimise the squared l2 norm and `constant` times the margin that is missing, in `searches` for the best constant.
+    """Minimise the squared l2 norm plus `constant` times the missing margin; `searches` runs adapt the constant.
 
     The margin is divided by the spread of the logits, so the constant means the same for logits of any scale. steps,
-    learning_rate: of Adam in each search. Returned is, per image, the point of greatest margin in the ball, among them the
-    smallest perturbation stretched to all of eps. Only l2: raises InvalidInputError under linf, and on settings out of
-    range. Shapes, dtypes and `targeted` as in pgd-dlr. Deterministic; the generator is not drawn from.
+    learning_rate: of Adam in each run. Returns for each image the point of greatest margin in the ball; the smallest
+    perturbation stretched to all of eps is one candidate. Only l2. Raises InvalidInputError for linf and for settings out of
+    range. Shapes, dtypes and `targeted` as in pgd-dlr. Deterministic; the generator is not used.
     """
     if threat_model.norm != "l2" or min(steps, searches) < 1 or learning_rate <= 0 or constant <= 0:
         raise InvalidInputError(
@@ -78,7 +78,7 @@ def _minimise(
     model: nn.Module, images: Tensor, labels: Tensor, weight: Tensor, worst: Worst, threat_model: ThreatModel,
     *, steps: int, rate: float, targeted: bool,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
-    """The smallest perturbed images (N, 3, H, W) that succeed, and their distances (N,), infinite for those without one."""
+    """The smallest successful perturbed images (N, 3, H, W) and their distances (N,), infinite if there is none."""
     variable = ((images * 2 - 1) * _EDGE).atanh()
     first, second = torch.zeros_like(variable), torch.zeros_like(variable)
     nearest, least = images.clone(), torch.full((len(images),), torch.inf, device=images.device)

@@ -1,4 +1,4 @@
-"""DeepFool: to the nearest of the linearised decision boundaries, again and again (Moosavi-Dezfooli et al. 2016).
+"""DeepFool: repeated steps to the nearest of the linearised decision boundaries (Moosavi-Dezfooli et al. 2016).
 
 https://arxiv.org/abs/1511.04599
 """
@@ -33,13 +33,12 @@ def attack(
     targets: int = 9,
     trace: AttackTrace | None = None,
 ) -> Tensor:
-    """Move each image across the nearest of the boundaries to its nearest wrong classes, until it is misnamed.
+    """Move each image across the nearest boundary to one of its nearest wrong classes until it is misclassified.
 
-    targets: wrong classes that are looked at, fewer where the model has fewer. The smallest move that misnames is what
-    DeepFool is after, and it lies on the boundary; returned is, per image, the point of greatest margin of those in the
-    ball, among them that move stretched to all of eps. Shapes and dtypes as in pgd-dlr. Deterministic; the generator is not
-    drawn from.
-    Raises InvalidInputError on settings out of range.
+    targets: largest number of wrong classes to consider. DeepFool looks for the smallest move that causes a
+    misclassification, which ends on the boundary. Returns for each image the point of greatest margin in the ball; that move
+    stretched to all of eps is one candidate. Shapes and dtypes as in pgd-dlr. Deterministic; the generator is not used.
+    Raises InvalidInputError for settings out of range.
     """
     if steps < 1 or targets < 1 or overshoot < 0:
         raise InvalidInputError(
@@ -78,7 +77,7 @@ def _meet_inside(
 
 
 def _boundaries(model: nn.Module, points: Tensor, labels: Tensor, aims: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients (N, aims, 3, H, W) of the lead of each aim over the truth, those leads (N, aims), and the logits."""
+    """Gradients (N, aims, 3, H, W) of each aim's lead over the true class, these leads (N, aims), and the logits."""
     results = []
     pieces = pieces_of(points)
     for part, truth, aim in zip(points.chunk(pieces), labels.chunk(pieces), aims.chunk(pieces), strict=True):

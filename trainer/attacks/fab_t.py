@@ -1,4 +1,4 @@
-"""Fast adaptive boundary attack towards one class after the other (Croce and Hein 2020, https://arxiv.org/abs/1907.02044)."""
+"""Fast adaptive boundary attack towards one class after another (Croce and Hein, https://arxiv.org/abs/1907.02044)."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from skinaudit.trainer.attack_trace import AttackTrace
 SETTINGS: dict[str, Any] = {"steps": 100, "targets": 9, "stop_margin": None}
 
 _BACK, _BEYOND, _MOST_BIAS = 0.9, 1.05, 0.1
-"""How far a misnamed point goes back to its image, by how much moves overshoot, and the image's largest share in a move."""
+"""Share of the perturbation kept when a misclassified point goes back, overshoot, largest weight of the image in a move."""
 _ASIDE = 0.1
-"""Share of the steps after which a walk has come as near as its first crossing of the boundary leads."""
+"""Share of the steps after which a walk is about as near as it will come after it first crosses the boundary."""
 
 
 def attack(
@@ -34,11 +34,11 @@ def attack(
     stop_margin: float | None = None,
     trace: AttackTrace | None = None,
 ) -> Tensor:
-    """Walk along the boundary to each of the nearest wrong classes and look for its point that is nearest to the image.
+    """Walk along the boundary to each of the nearest wrong classes, and look for its point nearest to the image.
 
-    targets: at most this many, fewer where the model has fewer wrong classes. Returned is, per image, the point of greatest
-    margin of those that lie in the ball, and of the nearest one stretched to all of eps. Shapes and dtypes as in pgd-dlr;
-    stop_margin as in apgd-t. Deterministic; the generator is not drawn from. Raises InvalidInputError on counts below 1.
+    targets: largest number of wrong classes. Returns for each image the point of greatest margin in the ball; the nearest
+    point stretched to all of eps is one candidate. Shapes and dtypes as in pgd-dlr; stop_margin as in apgd-t. Deterministic;
+    the generator is not used. Raises InvalidInputError for counts below 1.
     """
     check_counts("fab-t", steps=steps, targets=targets)
     targets = min(targets, answer(model, images[:1]).shape[1] - 1)
@@ -64,9 +64,9 @@ def walk_boundaries(
     stop_margin: float | None = None,
     settle: float | None = None,
 ) -> None:
-    """The walk for the images that are not broken yet, shown to `worst` step by step.
+    """The walk for the images that are not broken yet; every step is passed to `worst`.
 
-    settle: beside a stop_margin; images leave a walk that is still this many times eps away from them, see _ASIDE.
+    settle: only with a stop_margin. An image leaves a walk that is still this many times eps away from it; see _ASIDE.
     """
     order = nearest(answer(model, images), labels)
     for aims in order[:, :targets].unbind(1):
@@ -95,7 +95,7 @@ def _walk(
         least = torch.where(nearer, distance, least)
         if number == steps:
             break
-        # A misnamed point goes back to its image; there the value is what the gradient makes of it.
+        # A misclassified point goes back towards its image; its value there is predicted from the gradient.
         shift = torch.where(misnamed.view(-1, 1, 1, 1), (1 - _BACK) * (points - clean), torch.zeros_like(points))
         points, value = points - shift, value - (gradient * shift).flatten(1).sum(1)
         points = _towards(points, clean, gradient, value, norm=norm)
@@ -112,7 +112,7 @@ def _walk(
 
 
 def _towards(points: Tensor, clean: Tensor, gradient: Tensor, value: Tensor, *, norm: str) -> Tensor:
-    """A step to the linearised boundary, from the points and from their images, mixed by how near each of the two is."""
+    """A step to the linearised boundary. It mixes the steps from the point and from the image by their distances to it."""
     at_image = value - (gradient * (points - clean)).flatten(1).sum(1)
     own = to_hyperplane(points, gradient, value, norm=norm)
     biased = to_hyperplane(clean, gradient, at_image, norm=norm)

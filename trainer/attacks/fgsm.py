@@ -24,9 +24,9 @@ def attack(
     targeted: bool = False,
     trace: AttackTrace | None = None,
 ) -> Tensor:
-    """One step of size eps along the loss gradient's sign (under l2 along its direction): PGD with one full step.
+    """One step of size eps along the sign of the loss gradient (under l2, along its direction): PGD with one full step.
 
-    Shapes, dtypes, `targeted` and `trace` as in pgd. Deterministic; the generator is not drawn from.
+    Shapes, dtypes, `targeted` and `trace` as in pgd. Deterministic; the generator is not used.
     """
     return pgd.attack(
         model, images, labels, threat_model=threat_model, generator=generator,

@@ -29,10 +29,10 @@ def attack(
     targeted: bool = False,
     trace: AttackTrace | None = None,
 ) -> Tensor:
-    """Steps of eps / `steps` along gradients of norm 1 that are summed up, each sum `decay` times the one before.
+    """Steps of eps / `steps` along a sum of gradients, each of norm 1; the sum decays by the factor `decay` per step.
 
-    The paper's attack, made for transfer; of all points the one of greatest margin is kept. Shapes, dtypes and `targeted` as
-    in pgd-dlr. Deterministic; the generator is not drawn from. Raises InvalidInputError on settings out of range.
+    The attack of the paper, made for transfer. For each image the point of greatest margin is kept. Shapes, dtypes and
+    `targeted` as in pgd-dlr. Deterministic; the generator is not used. Raises InvalidInputError for settings out of range.
     """
     if steps < 1 or decay < 0:
         raise InvalidInputError(f"mi-fgsm: steps {steps}, decay {decay}: give at least one step, and a decay of at least 0")

@@ -27,16 +27,19 @@ SETTINGS: dict[str, Any] = {
 }
 
 _COMPACT = 0.9
-"""On a CPU images that are done leave the loop once they are a tenth of it: each new batch size costs new kernels."""
+"""Finished images leave the loop once they are a tenth of it, because each new batch size needs preparation."""
 
 _SETTLING = 4
-"""Steps between two looks for settled images: the look costs as much as several percent of a step."""
+"""Steps between two checks for settled images. A check costs several percent of a step."""
 
 _LEAST_LOSS = 1e-6
-"""Below, softmax rounds the probability of the true class to 1 and with it a part of the gradient away; in float32 all of it
-once the true logit leads by about 100. The attack then follows the smooth lead, whose gradient has the same direction."""
+"""Smallest cross-entropy that is followed; below it the attack follows the smooth lead, which has the same direction.
 
-_SUCCESS = 1e6  # added to the loss of a successful example, so that success ranks above any unsuccessful loss
+Softmax rounds the true class's probability towards 1 and loses part of the gradient; in float32 it loses all of it once the
+true logit leads by about 100.
+"""
+
+_SUCCESS = 1e6  # added to the loss of a successful example, so that it ranks above every unsuccessful one
 
 
 def attack(
@@ -57,19 +60,19 @@ def attack(
     trace: AttackTrace | None = None,
     ascended: Loss | None = None,
 ) -> Tensor:
-    """Ascend the cross-entropy in `steps` projected steps from each of `restarts` starts, at full budget.
+    """Increase the cross-entropy in `steps` projected steps from each of `restarts` starts, using the full budget.
 
-    images: float32 (N, 3, H, W) in [0, 1]. labels: int64 (N,), the truth, or the class to reach where `targeted` (then the
-    loss descends). step_size: in pixel units; None takes 2.5 eps / steps, Madry's rule. keep: `worst` returns per
-    image the successful example of greatest loss met anywhere (the greatest loss where none succeeds), `last` the end of the
-    last start, one forward pass cheaper. stop_margin: with a number, images in which a wrong logit (`targeted`: the
-    target's) leads by more than it leave the loop: much faster for measuring robust accuracy, but such examples sit
-    near the boundary and must not be stored. settle: with a number too, images leave that would stay right if the rest of
-    the ball held `settle` times what the gradient promises; such examples are not the worst, and must not be stored either.
-    trace: what notes the attack's way, one forward pass dearer under `last`; not beside stop_margin.
-    ascended: another loss to ascend, for training, under `last` alone; `labels` are then whatever it takes for each image.
-    Returns float32 (N, 3, H, W) inside the ball and the box. The model must be in evaluation mode. Raises InvalidInputError
-    on settings out of range.
+    images: float32 (N, 3, H, W) in [0, 1]. labels: int64 (N,), the true classes, or the target classes if `targeted` (the
+    loss is then decreased). step_size: in pixel units; None for 2.5 eps / steps, Madry's rule. keep: `worst` returns for
+    each image the successful example with the greatest loss of all points (the greatest loss if none succeeds). `last`
+    returns the end of the last start and needs one forward pass less. stop_margin: if given, an image leaves the loop when a
+    wrong logit (the target's if `targeted`) leads by more. This measures robust accuracy much faster, but such examples lie
+    near the boundary and must not be stored. settle: only with stop_margin. An image then also leaves if it would stay right
+    even if the rest of the ball gave `settle` times the gain that the gradient predicts. Such examples are not the worst
+    ones and must not be stored either. trace: records the course of the attack; costs one forward pass more with `last`; not
+    allowed with stop_margin. ascended: another loss to increase, for training, only with `last`; `labels` is then whatever
+    this loss needs for each image. Returns float32 (N, 3, H, W) inside the ball and the box. The model must be in evaluation
+    mode. Raises InvalidInputError for settings out of range.
     """
     if steps < 1 or restarts < 1 or (step_size is not None and step_size <= 0):
         raise InvalidInputError(f"pgd: steps {steps}, restarts {restarts}, step_size {step_size}: must be positive")
@@ -104,11 +107,9 @@ def attack(
                 remaining = int(going.sum())
                 if remaining == 0:
                     return adversarial
-                size_now = _batch_size(remaining, len(index), whole=len(images), device=images.device)
-                if size_now < len(index):
-                    chosen = (~going).to(torch.uint8).argsort(stable=True)[:size_now].sort().values
-                    clean, truth, index = clean[chosen], truth[chosen], index[chosen]
-                    moved, gradient, bounds = moved[chosen], gradient[chosen], _bounds(clean, threat_model)
+                if remaining <= _COMPACT * len(index):
+                    clean, truth, index = clean[going], truth[going], index[going]
+                    moved, gradient, bounds = moved[going], gradient[going], _bounds(clean, threat_model)
             moved = ball.step(moved, gradient, threat_model=threat_model, size=size)
             moved = ball.project(moved, clean, threat_model=threat_model, bounds=bounds)
         if keep == "worst" or trace is not None:
@@ -124,16 +125,16 @@ def attack(
 def input_gradient(
     model: nn.Module, images: Tensor, labels: Tensor, *, targeted: bool = False, ascended: Loss | None = None
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradient (N, 3, H, W) of the loss to ascend, that loss (N,), and the lead (N,) of a wrong (the target's) logit.
+    """Gradient (N, 3, H, W) of the loss to increase, this loss (N,), and the lead (N,) of a wrong or the target logit.
 
-    The loss is the cross-entropy, where `targeted` less than 0. Where it is below _LEAST_LOSS in size, loss and gradient are
-    those of the smooth lead, which still rises with it. ascended: another loss instead; the lead is then told as 0.
+    The loss is the cross-entropy, negated if `targeted`. If its size is below _LEAST_LOSS, loss and gradient are those of
+    the smooth lead, which increases with the cross-entropy. ascended: another loss instead; the lead is then returned as 0.
     """
     pieces = pieces_of(images)
     results = []
     for part, truth in zip(images.chunk(pieces), labels.chunk(pieces), strict=True):
         with torch.enable_grad():
-            # The leaf keeps its order: normalising is faster in NCHW, and a channels-last convolution turns it itself.
+            # The leaf stays NCHW: normalising is faster in this order, and a channels-last convolution converts it itself.
             leaf = part.detach().requires_grad_()
             logits = model(leaf)
             loss = _loss(logits, truth, targeted=targeted) if ascended is None else ascended(logits, truth, None)
@@ -146,29 +147,13 @@ def input_gradient(
     return torch.cat(gradients), torch.cat(losses), torch.cat(leads)
 
 
-def _batch_size(remaining: int, size_now: int, *, whole: int, device: torch.device) -> int:
-    """How many images stay in a loop of `size_now` that began with `whole`.
-
-    `remaining` of them still have to stay; images that are done fill it up.
-
-    On a GPU the size is only ever halved: cuDNN prepares itself for seconds for each new batch size, and forgets none.
-    """
-    if device.type == "cpu":
-        return remaining if remaining <= _COMPACT * size_now else size_now
-    size = whole
-    while (size + 1) // 2 >= remaining and size > 1:
-        size = (size + 1) // 2
-    return size
-
-
 def _settled(loss: Tensor, gain: Tensor, *, share: float) -> Tensor:
-    """Whether each image (N,) of this cross-entropy stays right if the ball holds `share` times the `gain` of a linear loss.
+    """Whether each image (N,) stays right even if the ball gives `share` times the `gain` that a linear loss would give.
 
-    An image is wrong only where its smooth lead, the logarithm of the summed exponentials of the wrong logits less the true
-    one, is above 0. The cross-entropy is log(1 + exp(lead)). So the gain of the lead is the gain of the loss divided by the
-    probability of a wrong class. The gain in the ball of a linear loss is the criterion of Wang et al. 2019 for an attack's
-    convergence
-    (https://arxiv.org/abs/2112.08304).
+    The smooth lead is the logarithm of the summed exponentials of the wrong logits minus the true logit. An image can be
+    wrong only if its smooth lead is above 0. The cross-entropy is log(1 + exp(lead)), so the gain of the lead is the gain of
+    the loss divided by the probability of a wrong class. The gain of a linear loss in the ball is the convergence criterion
+    of Wang et al. 2019 (https://arxiv.org/abs/2112.08304).
     """
     lead = loss.double().expm1().log()
     return (loss > _LEAST_LOSS) & (lead + share * gain / -torch.expm1(-loss) < 0)
@@ -187,15 +172,16 @@ def _bounds(images: Tensor, threat_model: ThreatModel) -> ball.Bounds | None:
 def _loss(logits: Tensor, labels: Tensor, *, targeted: bool) -> Tensor:
     loss = functional.cross_entropy(logits, labels, reduction="none")
     saturated = loss.detach() <= _LEAST_LOSS
-    if loss.device.type != "cpu" or saturated.any():  # on a GPU, looking costs more than computing both
-        # -inf in the place of the own logit would give NaN gradients where all others are -inf as well: there are none here.
+    if loss.device.type != "cpu" or saturated.any():  # on a GPU, a check costs more than computing both
+        # If all other logits are -inf, -inf in place of the true logit would give NaN gradients; there are no gradients
+        # then.
         wrong = logits.scatter(1, labels.view(-1, 1), -torch.inf).logsumexp(1)
         loss = torch.where(saturated, wrong - logits.gather(1, labels.view(-1, 1)).squeeze(1), loss)
     return -loss if targeted else loss
 
 
 def _note(trace: AttackTrace | None, loss: Tensor, lead: Tensor, gradient: Tensor | None, *, targeted: bool) -> None:
-    """Tell the trace of one evaluation, the loss as a smooth lead whichever of the two it is."""
+    """Report one evaluation to the trace, with the loss as the smooth lead in both cases."""
     if trace is None:
         return
     own = (-loss if targeted else loss).double()
@@ -214,10 +200,10 @@ def _lead(logits: Tensor, labels: Tensor, *, targeted: bool) -> Tensor:
 def _record(
     adversarial: Tensor, best: Tensor, index: Tensor, moved: Tensor, loss: Tensor, lead: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """`adversarial` and its ranks `best` with `moved` wherever it ranks higher; `index` says which of them `moved` holds."""
-    rank = loss.double() + _SUCCESS * (lead > 0)  # float32 would round the losses of successes to sixteenths
+    """`adversarial` and its ranks `best`, replaced by `moved` where it ranks higher. index: the images of `moved`."""
+    rank = loss.double() + _SUCCESS * (lead > 0)  # float32 would round the losses of successful examples to sixteenths
     better = rank > best[index]
-    if len(index) == len(adversarial):  # all are still in the loop: no need to gather and scatter images
+    if len(index) == len(adversarial):  # all are still in the loop, so images need not be gathered and scattered
         if moved.device.type == "cpu" and better.all():
             return moved, rank
         kept = torch.where(better.view(-1, 1, 1, 1), moved, adversarial)

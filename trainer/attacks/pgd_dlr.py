@@ -1,11 +1,11 @@
-"""PGD that spends its gradients where they may still help; it takes as many as PGD with the same steps.
+"""PGD that spends gradients on the images that it may still break. It uses as many gradients as PGD with the same steps.
 
-Every image gets a run up the cross-entropy and one towards the nearest wrong class. The other gradients go to the images
-that stand: longer runs towards one wrong class after the other, first for the images that are nearest to breaking. They
-begin at the worst point so far and at a random one in turns.
+Every image gets one run on the cross-entropy and one towards the nearest wrong class. The remaining gradients go to the
+images that still stand: longer runs towards one wrong class after another, first for the images that are nearest to
+breaking. These runs start alternately at the worst point so far and at a random point.
 
-Its parts are known: large first steps with momentum and the loss for targets are of Croce and Hein 2020
-(https://arxiv.org/abs/2003.01690), one target after the other is of Gowal et al. 2019 (https://arxiv.org/abs/1910.09338).
+The parts are known: large first steps with momentum, and the loss for targets, are from Croce and Hein 2020
+(https://arxiv.org/abs/2003.01690); one target after another is from Gowal et al. 2019 (https://arxiv.org/abs/1910.09338).
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from skinaudit.trainer.ascent.losses import cross_entropy, dlr, margin, nearest,
 from skinaudit.trainer.attack_trace import AttackTrace
 
 _FURTHER_FIRST_STEP = 1.0
-"""Size of the first step of a run that begins at the worst point so far, as a share of eps."""
+"""Size of the first step, as a share of eps, of a run that starts at the worst point so far."""
 _PART = 4
-"""Where the gradients do not last for all images that stand, a run takes one in this many of them."""
+"""If the gradients are not enough for all standing images, a run attacks one in this many of them."""
 _ROUNDS = 2
-"""Runs towards each wrong class at most, for one image."""
+"""Largest number of runs towards each wrong class for one image."""
 
 SETTINGS: dict[str, Any] = {"steps": 40, "momentum": 0.75, "targeted": False}
 
@@ -45,14 +45,14 @@ def attack(
     targeted: bool = False,
     trace: AttackTrace | None = None,
 ) -> Tensor:
-    """Climb from a random point, then mostly from the worst one. steps: gradients per image, on the average of the call.
+    """Start at a random point, later mostly at the worst point so far. steps: mean number of gradients per image.
 
-    images: float32 (N, 3, H, W) in [0, 1]. labels: int64 (N,), the truth, or the class to reach where `targeted` (then every
-    run climbs towards it). momentum: as `climb` has it. A quarter of the steps climbs the cross-entropy, a quarter the ratio
-    towards the nearest wrong class, and half goes to images that stand; what is left once they have had enough, or none
-    stands, goes to all. Returns per image the point of greatest margin met anywhere, inside ball and box, float32 like
-    images. No loss depends on the scale of the logits. The model must be in evaluation mode. Raises InvalidInputError on
-    settings out of range.
+    images: float32 (N, 3, H, W) in [0, 1]. labels: int64 (N,), the true classes, or the target classes if `targeted` (every
+    run then goes towards them). momentum: see `climb`. A quarter of the steps increases the cross-entropy, a quarter the
+    ratio towards the nearest wrong class, and half goes to the images that still stand. Steps that are left when no image
+    stands or all have had enough go to all images. Returns for each image the point of greatest margin that was evaluated,
+    inside ball and box, float32. No loss depends on the scale of the logits. The model must be in evaluation mode. Raises
+    InvalidInputError for settings out of range.
     """
     if steps < 1 or not 0 < momentum <= 1:
         raise InvalidInputError(
@@ -72,9 +72,9 @@ def attack(
     )  # fmt: skip
 
     def again(index: Tensor, rank: Tensor, count: int, *, anew: Tensor | None = None) -> int:
-        """One more run of `count` steps for these images, towards the wrong class of this rank; returns the gradients.
+        """One more run of `count` steps for these images towards the wrong class of this rank; returns the gradients used.
 
-        anew: bool (n,), which of them begin at a random point.
+        anew: bool (n,), which of them start at a random point.
         """
         begin = worst.images[index]
         if anew is not None and bool(anew.any()):
@@ -103,10 +103,10 @@ def attack(
 
 
 def _promising(worst: Worst, origin: Tensor, runs: Tensor, *, most: int, limit: int) -> Tensor:
-    """The images for the next run: at most `most` that stand and have had fewer than `limit`; ascending indices.
+    """Images for the next run: at most `most` standing images with fewer than `limit` runs; ascending indices.
 
-    Those come first whose missing margin is small beside what the attack has gained on the clean image's, `origin` (N,);
-    `runs` (N,) that did not break an image count against it.
+    First come the images whose missing margin is small compared with the margin gained since the clean image, `origin` (N,).
+    Earlier runs that did not break an image, `runs` (N,), count against it.
     """
     index = worst.standing()
     index = index[runs[index] < limit]

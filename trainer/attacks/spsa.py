@@ -1,4 +1,4 @@
-"""SPSA: gradients estimated from answers at random points on both sides (Uesato et al. 2018, https://arxiv.org/abs/1802.05666)."""
+"""SPSA: gradients estimated from answers at pairs of points (Uesato et al. 2018, https://arxiv.org/abs/1802.05666)."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ def attack(
     targeted: bool = False,
     trace: AttackTrace | None = None,
 ) -> Tensor:
-    """Climb the margin along estimated gradients, each from `samples` pairs of answers `delta` (pixel units) away.
+    """Increase the margin along estimated gradients, each from `samples` pairs of answers at distance `delta` (pixel units).
 
-    It asks for no gradient of the model: 2 x `samples` answers a step. Shapes, dtypes and `targeted` as in pgd-dlr. Raises
-    InvalidInputError on settings out of range.
+    The model is asked for no gradient, only for 2 x `samples` answers per step. Shapes, dtypes and `targeted` as in pgd-dlr.
+    Raises InvalidInputError for settings out of range.
     """
     if min(steps, samples) < 1 or delta <= 0:
         raise InvalidInputError(f"spsa: steps {steps}, samples {samples}, delta {delta}: must be positive")

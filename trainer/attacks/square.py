@@ -1,4 +1,4 @@
-"""Square Attack: random search with squares that shrink (Andriushchenko et al. 2020, https://arxiv.org/abs/1912.00049)."""
+"""Square Attack: random search with shrinking squares (Andriushchenko et al. 2020, https://arxiv.org/abs/1912.00049)."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ ANSWERS_ALONE = True
 SETTINGS: dict[str, Any] = {"queries": 5000, "share": 0.8, "targeted": False, "stop_margin": None}
 
 _HALVED = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
-"""Queries of ten thousand after which the share of pixels of a square is halved."""
+"""Query numbers, for a budget of ten thousand, after which the share of pixels in a square is halved."""
 _LOOKS = tuple(4**power for power in range(3, 7))
-"""Queries after which the search looks for images that it will not break."""
+"""Number of queries after which the search checks for images that it will probably not break."""
 
 
 def attack(
@@ -38,10 +38,10 @@ def attack(
     stop_margin: float | None = None,
     trace: AttackTrace | None = None,
 ) -> Tensor:
-    """Make `queries` proposals per image and keep each that raises the margin. No gradient is asked for.
+    """Make `queries` proposals per image and keep each one that raises the margin. Uses no gradients.
 
-    share: of an image's pixels that the first square covers. Under l2 the squares are windows that hand their length on, see
-    `ascent.windows`. Shapes, dtypes and `targeted` as in pgd-dlr; stop_margin as in apgd-ce. Raises InvalidInputError on
+    share: of an image's pixels that the first square covers. Under l2 the squares are windows that pass their length on; see
+    `ascent.windows`. Shapes, dtypes and `targeted` as in pgd-dlr; stop_margin as in apgd-ce. Raises InvalidInputError for
     settings out of range.
     """
     check_counts("square", queries=queries)
@@ -69,10 +69,11 @@ def search(
     stop_margin: float | None = None,
     settle: float | None = None,
 ) -> None:
-    """The search for the images that are not broken yet, shown to `worst`; under linf it starts from vertical stripes.
+    """The search for the images that are not broken yet, reported to `worst`. Under linf it starts from vertical stripes.
 
-    settle: beside a stop_margin; images leave, too, whose margin would have to rise that many times as much per doubling of
-    the queries as in the last two doublings. Images on which the search has come further than the attacks before it stay.
+    settle: only with a stop_margin. An image also leaves if, with each doubling of the queries, its margin would have to
+    rise this many times as much as in the last two doublings. Images on which the search is ahead of the earlier attacks
+    stay.
     """
     index = worst.standing()
     if not len(index):
@@ -80,7 +81,8 @@ def search(
     clean, before_search = images[index], worst.margin[index]
     best = _first(clean, threat_model, generator)
     before, after = answer(model, clean), answer(model, best)
-    differs = (before != after).any(1).view(-1, 1, 1, 1)  # what the search can follow, in the place of a gradient
+    # reported in place of a gradient: whether the search sees any change
+    differs = (before != after).any(1).view(-1, 1, 1, 1)
     lead = worst.meet(best, after, differs * (best - clean), index=index)
     earlier = lead
     for number in range(1, queries):
@@ -111,7 +113,7 @@ def _first(clean: Tensor, threat_model: ThreatModel, generator: torch.Generator)
 
 
 def _proposal(best: Tensor, clean: Tensor, covered: float, threat_model: ThreatModel, generator: torch.Generator) -> Tensor:
-    """The best points with another square, which covers this share of the pixels."""
+    """The best points with a new square that covers this share of the pixels."""
     if threat_model.norm == "l2":
         return moved_windows(best, clean, covered, threat_model=threat_model, generator=generator)
     side = max(1, min(clean.shape[2] - 1, round(math.sqrt(covered) * clean.shape[2])))
@@ -126,7 +128,7 @@ def _covered(share: float, number: int, queries: int) -> float:
 
 
 def _squares(images: Tensor, side: int, generator: torch.Generator) -> Tensor:
-    """A square of `side` pixels somewhere in each image: bool (N, 1, H, W)."""
+    """A square of `side` pixels at a random place in each image: bool (N, 1, H, W)."""
     height, width = images.shape[2:]
     inside = []
     for size in (height, width):
@@ -137,5 +139,5 @@ def _squares(images: Tensor, side: int, generator: torch.Generator) -> Tensor:
 
 
 def _signs(shape: tuple[int, ...], like: Tensor, generator: torch.Generator) -> Tensor:
-    """-1 and 1 at random."""
+    """Random signs, -1 or 1."""
     return torch.randint(2, shape, generator=generator, device=like.device).to(like.dtype) * 2 - 1

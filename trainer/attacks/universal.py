@@ -1,6 +1,6 @@
-"""One perturbation for all images: universal adversarial perturbations (Moosavi-Dezfooli et al. 2017), by gradient ascent.
+"""One perturbation for all images, by gradient ascent (universal perturbations, Moosavi-Dezfooli et al. 2017).
 
-https://arxiv.org/abs/1610.08401; ascent on mini-batches with a clipped loss is Shafahi et al. 2020,
+https://arxiv.org/abs/1610.08401; ascent on mini-batches with a clipped loss is from Shafahi et al. 2020,
 https://arxiv.org/abs/1811.11304.
 """
 
@@ -20,10 +20,10 @@ from skinaudit.trainer.attack_trace import AttackTrace
 
 SETTINGS: dict[str, Any] = {"epochs": 10, "batch": 64, "step_share": 0.1, "targeted": False}
 WHOLE_SET = True
-"""The images of a set are attacked in one call."""
+"""All images of a set are attacked in one call."""
 
 _MOST = 0.5
-"""Margin, as a share of the spread, beyond which an image pulls no more: it is lost, and would drown out the others."""
+"""Largest margin, as a share of the spread, at which an image still counts. Broken images would otherwise dominate."""
 
 
 def attack(
@@ -39,10 +39,10 @@ def attack(
     targeted: bool = False,
     trace: AttackTrace | None = None,
 ) -> Tensor:
-    """Climb the mean margin, over the spread of the logits, of mini-batches with one perturbation.
+    """Increase the mean margin of mini-batches, divided by the spread of the logits, with one common perturbation.
 
-    step_share: size of a step as a share of eps. The same perturbation is added to every image and clipped to its box.
-    Shapes, dtypes and `targeted` as in pgd-dlr. Raises InvalidInputError on settings out of range.
+    step_share: size of a step as a share of eps. The same perturbation is added to every image, which is then clipped to the
+    pixel box. Shapes, dtypes and `targeted` as in pgd-dlr. Raises InvalidInputError for settings out of range.
     """
     if min(epochs, batch) < 1 or not 0 < step_share <= 1:
         raise InvalidInputError(
@@ -54,7 +54,7 @@ def attack(
         trace.open(len(images), stages=[1], device=images.device)
         gradient, _, logits = look(model, images, labels, scaled_margin, targeted=targeted)
         worst.meet(images, logits, gradient)
-    middle = torch.full_like(images[:1], 0.5)  # the box of no image: the perturbation itself is bounded by the ball alone
+    middle = torch.full_like(images[:1], 0.5)  # no image's box: only the ball limits the perturbation itself
     shift, best, most = torch.zeros_like(middle), torch.zeros_like(middle), -1.0
     for _ in range(epochs):
         broken = 0

@@ -1,1 +1,1 @@
-"""Images and labels from every supported distribution, decoded once, split by lesion."""
+"""Images and labels from every supported distribution, decoded once and split by lesion."""

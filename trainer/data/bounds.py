@@ -1,6 +1,7 @@
-"""How large a picture may be, and how many large ones are decoded at once.
+"""How large a picture may be, and how many large ones are decoded at the same time.
 
-A file of a few kilobytes can hold a picture of any size, so its sides are checked before its pixels take memory.
+A file of a few kilobytes can contain a picture of any size, so its sides are checked before memory is allocated for its
+pixels.
 """
 
 from __future__ import annotations
@@ -10,15 +11,15 @@ from contextlib import contextmanager
 from threading import Lock
 
 PIXELS = 2**26
-"""Of one picture: five times those of the cameras in dermatoscopy, and 200 MB decoded."""
+"""Largest number of pixels of one picture: five times that of dermatoscopy cameras, and 200 MB when decoded."""
 SIDE = 2**16 - 1
-"""The longest side of a JPEG or DICOM picture. Other formats allow strips of a single pixel, which take long to resize."""
+"""Longest side of a JPEG or DICOM picture. Other formats allow strips of a single pixel, which take long to resize."""
 _LARGE = 2**24
 _one_at_a_time = Lock()
 
 
 def too_large(width: int, height: int) -> str:
-    """Why a picture of this size is not decoded; nothing if it may be."""
+    """Why a picture of this size is not decoded; empty if it may be decoded."""
     if width * height > PIXELS:
         return f"more than {PIXELS:,} pixels"
     return f"a side of more than {SIDE:,} pixels" if max(width, height) > SIDE else ""
@@ -26,7 +27,7 @@ def too_large(width: int, height: int) -> str:
 
 @contextmanager
 def decoding(width: int, height: int) -> Iterator[None]:
-    """Wait for other large pictures that threads decode: one takes up to 1.5 GB, and a machine may have many cores."""
+    """Wait until other threads have decoded large pictures: one needs up to 1.5 GB, and a machine may have many cores."""
     if width * height <= _LARGE:
         yield
         return

@@ -1,6 +1,6 @@
-"""Decoded images on disk: one memory-mapped `.npy` and one JSON per key, verified on every opening, never pickle.
+"""Decoded images on disk: one memory-mapped `.npy` and one JSON per key, verified at every opening, never pickled.
 
-The cache holds nothing that cannot be made again: the folder may be deleted at any time.
+Everything in the cache can be made again, so the folder may be deleted at any time.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ _CHUNK = 1 << 20
 
 @dataclass(frozen=True, eq=False)
 class CacheEntry:
-    """An opened entry: `images` uint8 (N, 3, size, size), read-only and memory-mapped, and what was stored with them.
+    """An opened entry: `images` uint8 (N, 3, size, size), read-only and memory-mapped, and the facts stored with them.
 
-    `pixels_digest` is the sha256 of the bytes of `images` in C order, as `sha256:<hex>`.
-    `unreadable` gives the position and the reason of each source image that could not be decoded; it is not among the N.
+    `pixels_digest` is the sha256 of the bytes of `images` in C order, as `sha256:<hex>`. `unreadable` gives position and
+    reason for each source image that could not be decoded; these are not among the N.
     """
 
     images: NDArray[np.uint8]
@@ -44,7 +44,7 @@ class CacheEntry:
 
 
 def cache_key(**settings: Any) -> str:
-    """The hexadecimal digest of everything that decides an entry's content; the values must be plain JSON."""
+    """Hexadecimal digest of everything that decides an entry's content. The values must be plain JSON."""
     text = json.dumps({"format": _FORMAT, **settings}, sort_keys=True)
     return digest_parts(text.encode()).removeprefix("sha256:")
 
@@ -57,16 +57,17 @@ def write_entry(
     size: int,
     details: Mapping[str, Any] | None = None,
 ) -> None:
-    """Store images (uint8 (3, size, size) each) as they come, so that memory does not grow with their number.
+    """Store images, uint8 (3, size, size) each, one by one, so that memory does not grow with their number.
 
-    details: what to store beside them; read once all have come, so that they may fill it.
-    The JSON is written last: an interrupted write leaves no entry. Raises InvalidInputError for an unwritable folder.
+    details: stored with the images. It is read after the last image, so it may be filled while the images come. The JSON
+    file is written last, so an interrupted write leaves no entry. Raises InvalidInputError for a folder that is not
+    writable.
     """
     pixels = hashlib.sha256()
     unreadable: dict[str, str] = {}
     count = 0
     with atomic_path(folder / f"{key}.npy") as temporary, temporary.open("wb") as stream:
-        # The header is padded for any number of rows, so the second one fits over the first.
+        # The header is padded for any number of rows, so the second header fits in place of the first.
         stream.write(start := _header((0, 3, size, size)))
         for position, image in enumerate(images):
             if isinstance(image, Unreadable):
@@ -91,7 +92,7 @@ def write_entry(
 
 
 def open_entry(folder: Path, key: str) -> CacheEntry | None:
-    """Open an entry after checking both digests; None, so that it is made again, where absent, truncated or changed."""
+    """Open an entry after checking both digests; None if it is absent, truncated or changed and must be made again."""
     try:
         sealed = read_json(folder / f"{key}.json", kind="cache entry", again="it is made again", text_limit=MAX_BYTES)
         content = sealed.get("content")
@@ -118,9 +119,9 @@ def entry_of(
     size: int,
     details: Mapping[str, Any] | None = None,
 ) -> CacheEntry:
-    """The entry of `key`, made by write_entry where there is none.
+    """The entry with this key; write_entry makes it if it does not exist.
 
-    Raises InvalidInputError where it reads back differently from what was written.
+    Raises InvalidInputError if reading it back gives something other than what was written.
     """
     entry = open_entry(folder, key)
     _LOG.info("images: %s the cache, %s", "not in" if entry is None else "from", folder / f"{key}.npy")
@@ -135,7 +136,7 @@ def entry_of(
 
 
 def dataset_digest(pixels: str, labels: NDArray[np.int64], groups: NDArray[np.int64], ids: Iterable[str]) -> str:
-    """The digest that a Dataset carries, from that of its pixels (CacheEntry.pixels_digest), its labels, groups and ids."""
+    """A Dataset's digest, from the digest of its pixels (CacheEntry.pixels_digest), its labels, groups and ids."""
     names = json.dumps(list(ids)).encode()
     return digest_parts(pixels.encode(), labels.astype("<i8").tobytes(), groups.astype("<i8").tobytes(), names)
 
@@ -148,8 +149,8 @@ def _header(shape: Sequence[int]) -> bytes:
 
 
 def _digest_of(path: Path, header: bytes) -> str | None:
-    """The digest of what follows the header, None where another one stands there. The file is read and not mapped: mapped
-    pages would count as this process's memory."""
+    """Digest of everything after the header; None if another header stands there. Not mapped: mapped pages would count as
+    this process's memory."""
     value = hashlib.sha256()
     with path.open("rb") as stream:
         if stream.read(len(header)) != header:

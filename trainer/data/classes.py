@@ -1,4 +1,4 @@
-"""The classes of a task: those of the data as they are, or merged, renamed, ordered and marked by a TOML file."""
+"""The classes of a task: the data's own classes, or merged, renamed, reordered and marked by a TOML file."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from skinaudit.errors import InvalidInputError, first_few
 from skinaudit.trainer.data.dataset import Dataset, of_rows
 
 REST = "*"
-"""In a class of the file, or left out: all classes of the data that the file does not name."""
+"""Stands for all classes of the data that the file does not name: as members of a class, or as classes to leave out."""
 
 _AGAIN = "see `skinaudit train --help`"
 _FILE = Known(
@@ -47,7 +47,7 @@ class ClassPlan:
 
 
 def plan_of_run(run: Path, manifest: RunManifest) -> ClassPlan | None:
-    """How the run's own images got their classes; None where these were taken as they are."""
+    """How the classes of the run's own images were made; None if the data's classes were used unchanged."""
     members = manifest.data.get(CLASSES_FROM)
     if members is None:
         return None
@@ -56,11 +56,11 @@ def plan_of_run(run: Path, manifest: RunManifest) -> ClassPlan | None:
 
 
 def read_classes(path: Path) -> ClassPlan:
-    """Read the file of `--classes`; raises InvalidInputError naming the file and what is wrong with it.
+    """Read the file of `--classes`; raises InvalidInputError, which names the file and the problem.
 
-    Its table `classes` gives each class of the task the data's classes that it is made of, one or a list, `*` for all that
-    are named nowhere; without it classes stay as they are. `malignant` lists the malignant ones, `leave_out` the data's
-    classes that are not used, `*` for all others.
+    The table `classes` gives, for each class of the task, one or more classes of the data; `*` stands for all that are not
+    named anywhere. Without the table the classes stay the same. `malignant` lists the malignant classes. `leave_out` lists
+    classes of the data whose images are not used, `*` for all others.
     """
     if not path.is_file():
         raise InvalidInputError(f"{path}: no such file of classes; {_AGAIN}")
@@ -88,11 +88,11 @@ def read_classes(path: Path) -> ClassPlan:
 
 
 def regrouped(dataset: Dataset, plan: ClassPlan, *, wanted: Sequence[str] = ()) -> Dataset:
-    """The dataset with the classes of the plan, without the images that it leaves out.
+    """The dataset with the classes of the plan, without the images that the plan leaves out.
 
-    wanted: classes of a run; those of the data that bear such a name, and that the plan does not name, stay as they are.
-    Raises InvalidInputError where the plan names a class that the data do not have, passes one over, or does not say whether
-    a class that mixes malignant and benign ones is malignant.
+    wanted: classes of a run. Classes of the data with such a name stay as they are if the plan does not name them. Raises
+    InvalidInputError if the plan names a class that the data lack, omits a class of the data, or does not say whether a
+    class with malignant and benign members is malignant.
     """
     members = _members(dataset, plan, wanted)
     classes = tuple(members)
@@ -115,7 +115,7 @@ def regrouped(dataset: Dataset, plan: ClassPlan, *, wanted: Sequence[str] = ()) 
 def in_order(dataset: Dataset, classes: Sequence[str], *, where: str) -> Dataset:
     """The dataset with its labels as indices into `classes`, of which some may have no image.
 
-    Raises InvalidInputError where the dataset has images of a class that is none of these.
+    Raises InvalidInputError if the dataset has images of another class.
     """
     strange = [name for name in (dataset.classes[label] for label in np.unique(dataset.labels)) if name not in classes]
     if strange:
@@ -135,7 +135,7 @@ def in_order(dataset: Dataset, classes: Sequence[str], *, where: str) -> Dataset
 
 
 def _members(dataset: Dataset, plan: ClassPlan, wanted: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    """For each class of the task its classes of the data; `*` is written out, and unnamed classes that are wanted stay."""
+    """For each class of the task, its classes of the data. `*` is expanded; wanted classes that the plan omits stay."""
     if plan.members is None:
         return _as_they_are(dataset, plan)
     named = {member for of in (*plan.members.values(), plan.left_out) for member in of}
@@ -175,7 +175,7 @@ def _as_they_are(dataset: Dataset, plan: ClassPlan) -> dict[str, tuple[str, ...]
 
 
 def _malignant(dataset: Dataset, plan: ClassPlan, members: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
-    """The plan's malignant classes; where it names none those whose members all are, in the data's order."""
+    """The plan's malignant classes; if it names none, the classes whose members are all malignant, in the data's order."""
     if plan.malignant is not None:
         return plan.malignant
     for task, of in members.items():

@@ -1,4 +1,4 @@
-"""The one form in which every data source reaches the trainer."""
+"""The common form in which every data source reaches the trainer."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class Dataset:
 
 
 def of_rows(dataset: Dataset, rows: NDArray[np.int64]) -> Dataset:
-    """The images of `rows`, in that order, with all that is known of each; the digest stays that of the whole."""
+    """The images of `rows`, in that order, with everything known about them. The digest stays that of the whole dataset."""
     whole = len(rows) == len(dataset) and bool((np.diff(rows) == 1).all())
     return replace(
         dataset,
@@ -85,12 +85,12 @@ def of_rows(dataset: Dataset, rows: NDArray[np.int64]) -> Dataset:
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Index arrays (int64) into a Dataset: disjoint, each sorted, together covering it."""
+    """Index arrays (int64) into a Dataset: disjoint, each sorted, together complete."""
 
     train: NDArray[np.int64]
     val: NDArray[np.int64]
     test: NDArray[np.int64]
     leaked_lesions: int
-    """How many test lesions also have images in train or val (0 under the lesion split)."""
+    """Number of test lesions that also have images in train or val (0 under the lesion split)."""
     leaked_patients: int = 0
-    """How many test patients also have images in train or val (0 under the lesion split)."""
+    """Number of test patients that also have images in train or val (0 under the lesion split)."""

@@ -1,14 +1,16 @@
-"""Picture files to square uint8 arrays: 8-bit RGB, the right way up, the whole frame squashed with an antialiased filter.
+"""Picture files to square uint8 arrays: 8-bit RGB, upright, the whole frame resized with antialiasing.
 
-Every picture becomes 8-bit RGB by one rule (docs/decisions/data.md):
+The aspect ratio is not kept: the whole frame is squashed to a square.
+
+Every picture becomes 8-bit RGB by these rules (docs/decisions/data.md):
 
 - an orientation tag (EXIF) is applied;
-- grey gets three equal channels; a palette is looked up; CMYK and YCbCr are converted by Pillow, without colour profiles;
-- transparent parts lie on white;
-- of 16 bits the upper 8 count, as in Pillow's own reading of 16-bit colour; a 16-bit picture that uses less than a sixteenth
-  of its range is refused, since its real depth (12 bits, as a rule) is not stated;
-- several frames are refused, and so are floating-point and 32-bit pixels, and pictures beyond the bounds of
-  skinaudit.trainer.data.bounds.
+- grey becomes three equal channels; palettes are applied; Pillow converts CMYK and YCbCr, without colour profiles;
+- transparent parts get a white background;
+- of 16 bits, the upper 8 count, as when Pillow reads 16-bit colour. A 16-bit picture that uses less than a sixteenth of its
+  range is refused, because its real depth (usually 12 bits) is not stated;
+- several frames, floating-point and 32-bit pixels, and pictures beyond the bounds of skinaudit.trainer.data.bounds are
+  refused.
 
 DICOM is read by skinaudit.trainer.data.dicom.
 """
@@ -35,15 +37,15 @@ from skinaudit.trainer.data import dicom, tiff
 from skinaudit.trainer.data.bounds import decoding, too_large
 from skinaudit.trainer.data.unreadable import Unreadable
 
-# JPEG's scaled decoding (Image.draft) would be faster, and would not be the resize that the input contract names: it
+# JPEG's scaled decoding (Image.draft) would be faster, but it is not the resize that the input contract names: it
 # moves pixels by up to 19 of 255 on HAM10000.
 _LIBJPEG = features.version("libjpeg_turbo") or features.version("jpg")
 DECODER = f"whole frame, antialiased bilinear, 3; Pillow {__version__}, libjpeg {_LIBJPEG}"
-"""Everything beside the file's bytes and the size that decides the pixels: part of the cache key."""
+"""Everything besides the file's bytes and the size that decides the pixels; part of the cache key."""
 
 _FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "BMP")
 _OF_ONE_PICTURE = ("MPO", "TIFF")
-"""The further frames of an MPO are previews or depth; those of a TIFF were counted before it is opened."""
+"""Further frames of an MPO are previews or depth. Frames of a TIFF were counted before it was opened."""
 _GREY = ("1", "L")
 _TRANSPARENT = ("LA", "PA", "La", "RGBa")
 _SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N")
@@ -58,11 +60,14 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""What brings a picture upright, by the value of its tag; 1 is upright, others mean nothing (EXIF 2.3, 4.6.4)."""
+"""Transformation that brings a picture upright, by the value of its tag (EXIF 2.3, 4.6.4); 1 is upright."""
 _BATCH = 256
 
 _SCANS = 100
-"""Of a progressive JPEG. Usual ones have about ten. 200 took 2.6 s at 16 megapixels, in 73 KB; 60,000 fit into 3 MB."""
+"""Largest number of scans in a progressive JPEG; usual ones have about ten.
+
+200 scans took 2.6 s at 16 megapixels in a file of 73 KB; 60,000 fit into 3 MB.
+"""
 _PIECE = 2**20
 
 T = TypeVar("T")
@@ -71,8 +76,10 @@ U = TypeVar("U")
 
 @dataclass(frozen=True, eq=False)
 class Decoded:
-    """A picture of the asked size. `turned`: an orientation tag was applied. `digest`: of the whole frame's RGB pixels;
-    `frame`: its width and height."""
+    """A picture in the requested size.
+
+    turned: an orientation tag was applied. digest: of the RGB pixels of the whole frame. frame: its width and height.
+    """
 
     pixels: NDArray[np.uint8]
     turned: bool
@@ -81,7 +88,7 @@ class Decoded:
 
 
 def resize(image: Image.Image, *, size: int) -> NDArray[np.uint8]:
-    """Squash an 8-bit image to uint8 (3, size, size) RGB; pixels are left as they are where the size already fits."""
+    """Squash an 8-bit image to uint8 (3, size, size) RGB; its pixels do not change if the size already fits."""
     rgb = image.convert("RGB")
     if rgb.size != (size, size):
         rgb = rgb.resize((size, size), Image.Resampling.BILINEAR)
@@ -89,17 +96,17 @@ def resize(image: Image.Image, *, size: int) -> NDArray[np.uint8]:
 
 
 def frame_digest(image: Image.Image) -> str:
-    """A name for the pixels of an RGB frame and its shape, whatever the file that held them."""
+    """Digest of the pixels and the shape of an RGB frame, independent of the file format."""
     value = hashlib.blake2b(repr(image.size).encode(), digest_size=16)
     value.update(image.tobytes())
     return value.hexdigest()
 
 
 def decode_file(path: Path, *, size: int) -> Decoded | Unreadable:
-    """Decode one JPEG, PNG, TIFF, WebP, BMP or DICOM file to uint8 (3, size, size); what cannot be read becomes Unreadable.
+    """Decode one JPEG, PNG, TIFF, WebP, BMP or DICOM file to uint8 (3, size, size); Unreadable if this fails.
 
-    The file's content decides its format, whatever its name. A JPEG with damaged pixels and an intact end decodes: the
-    format carries no checksum. Raises MissingDependencyError for a DICOM file without pydicom.
+    The file's content decides its format, not its name. A JPEG with damaged pixels and an intact end is decoded, because the
+    format has no checksum. Raises MissingDependencyError for a DICOM file without pydicom.
     """
     try:
         check_regular(path, kind="image")
@@ -116,12 +123,12 @@ def decode_file(path: Path, *, size: int) -> Decoded | Unreadable:
                 return Unreadable(f"{frames} frames, expected one picture")
             if image.info.get("progressive") and _has_many_scans(path):
                 return Unreadable(f"more than {_SCANS} scans, of which each takes as long as a picture")
-            # Loading drops the layout of the pixels, and from TIFF the tag; asking a PNG for its tag loads it.
+            # Loading drops the layout of the pixels and the tag of a TIFF. Reading the tag of a PNG loads the image.
             sixteen = _has_16_bits(image)
             with decoding(*image.size):
                 turned = _turn(image) is not None
                 image.load()
-                turn = _turn(image)  # of a TIFF Pillow has turned already
+                turn = _turn(image)  # Pillow has already turned a TIFF
                 rgb = _to_rgb(image if turn is None else image.transpose(turn), sixteen=sixteen)
                 return rgb if isinstance(rgb, Unreadable) else _finished(rgb, turned=turned, size=size)
     except UnidentifiedImageError:
@@ -134,7 +141,7 @@ def decode_file(path: Path, *, size: int) -> Decoded | Unreadable:
         raise
     except (OSError, SyntaxError, ValueError, EOFError, struct.error) as error:
         return Unreadable(f"corrupt: {error}")
-    except Exception as error:  # a decoder meets bytes that its author did not foresee, and then raises anything
+    except Exception as error:  # a decoder may raise any error on bytes that its author did not foresee
         return Unreadable(f"corrupt: {in_one_line(error)}")
 
 
@@ -143,7 +150,7 @@ def _finished(rgb: Image.Image, *, turned: bool, size: int) -> Decoded:
 
 
 def _has_many_scans(path: Path) -> bool:
-    """Whether a JPEG has more than _SCANS markers of a scan; its compressed data hold no marker."""
+    """Whether a JPEG has more than _SCANS scan markers. Its compressed data contain no markers."""
     count, last = 0, b""
     with open_regular(path, kind="image") as stream:
         while (piece := stream.read(_PIECE)) and count <= _SCANS:
@@ -153,7 +160,7 @@ def _has_many_scans(path: Path) -> bool:
 
 
 def _turn(image: Image.Image) -> Image.Transpose | None:
-    """The turn that brings a picture upright by its tag; None if there is none, or its EXIF data are damaged."""
+    """The transformation that the tag asks for; None if there is no tag, or its EXIF data are damaged."""
     try:
         return _TURNS.get(image.getexif().get(_ORIENTATION, 1))
     except (SyntaxError, ValueError, TypeError, KeyError, EOFError, struct.error, UserWarning):
@@ -161,12 +168,12 @@ def _turn(image: Image.Image) -> Image.Transpose | None:
 
 
 def _has_16_bits(image: Image.Image) -> bool:
-    """Whether the file holds 16 bits a channel; Pillow reads such colour as 8-bit RGB and does not say so."""
+    """Whether the file has 16 bits per channel. Pillow reads such colour as 8-bit RGB without saying so."""
     return image.mode in _SIXTEEN_BITS or any(";16" in str(tile[-1]) for tile in getattr(image, "tile", ()))
 
 
 def _to_rgb(image: Image.Image, *, sixteen: bool) -> Image.Image | Unreadable:
-    """A loaded picture as 8-bit RGB, by the rule at the head of this file."""
+    """Convert a loaded picture to 8-bit RGB, by the rules at the top of this file."""
     if image.mode in _SIXTEEN_BITS:
         image = Image.fromarray((np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8))
     if image.mode not in _CONVERTED:
@@ -181,7 +188,7 @@ def _to_rgb(image: Image.Image, *, sixteen: bool) -> Image.Image | Unreadable:
 
 
 def decode_files(paths: Sequence[Path], *, size: int, progress: Progress | None = None) -> Iterator[Decoded | Unreadable]:
-    """Decode many files in order, on as many threads as there are cores, holding a few hundred images at a time."""
+    """Decode many files in order, with one thread per core and a few hundred images in memory."""
     for done, image in enumerate(_threaded(lambda path: decode_file(path, size=size), paths), start=1):
         yield image
         if progress is not None:
@@ -189,12 +196,12 @@ def decode_files(paths: Sequence[Path], *, size: int, progress: Progress | None 
 
 
 def digest_copies(files: Sequence[tuple[Path, ...]]) -> list[str | Unreadable]:
-    """The sha256 (hexadecimal) of each image, given all the files of its name; Unreadable where they differ."""
+    """sha256 (hexadecimal) of each image, from all files of its name; Unreadable if these files differ."""
     return list(_threaded(_digest_one, files))
 
 
 def _unreadable(error: InvalidInputError) -> Unreadable:
-    """The reason without the path, which tells of a machine."""
+    """The reason without the path, which would identify a machine."""
     return Unreadable(str(error).rpartition(": ")[2])
 
 
@@ -209,7 +216,7 @@ def _digest_one(copies: tuple[Path, ...]) -> str | Unreadable:
 
 
 def _threaded(function: Callable[[T], U], items: Sequence[T]) -> Iterator[U]:
-    """Map in order over threads, in batches, so that results never pile up before a slow consumer."""
+    """Map over threads, in order and in batches, so results never pile up before a slow consumer."""
     with ThreadPoolExecutor(cores()) as pool:
         for start in range(0, len(items), _BATCH):
             yield from pool.map(function, items[start : start + _BATCH])

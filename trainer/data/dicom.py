@@ -1,9 +1,9 @@
-"""DICOM pictures through pydicom, an optional library: one frame, grey, colour or palette, any number of bits up to 16.
+"""DICOM pictures through pydicom, an optional library: one frame, grey, colour or palette, up to 16 bits.
 
-Grey is scaled from the bits that are stored (BitsStored) to 8, MONOCHROME1 is inverted (there, 0 is white), a palette is
-looked up, YBR becomes RGB. Windows (VOI) and rescaling are for radiology and are not applied.
-Sizes are checked before pixels are unpacked. A file that is deflated as a whole is refused: pydicom unpacks all of it.
-DICOM PS3.3, C.7.6.3 (image pixel module), https://dicom.nema.org/medical/dicom/current/output/html/part03.html
+Grey is scaled from the stored bits (BitsStored) to 8. MONOCHROME1 is inverted, because 0 is white there. Palettes are
+applied, and YBR becomes RGB. Windows (VOI) and rescaling belong to radiology and are not applied. Sizes are checked before
+pixels are decompressed. A file that is compressed (deflated) as a whole is refused, because pydicom decompresses all of it.
+Source: DICOM PS3.3, C.7.6.3 (image pixel module), https://dicom.nema.org/medical/dicom/current/output/html/part03.html
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ _PREAMBLE = 128
 _GREY = ("MONOCHROME1", "MONOCHROME2")
 _COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
 _PALETTE = "PALETTE COLOR"
-_RLE_LONGEST = 1.1  # of the pixels' bytes: a run of different values takes one byte more for each 128
+_RLE_LONGEST = 1.1  # times the bytes of the pixels: a run of different values needs one more byte per 128
 _RLE_HEADER = 1024
-_SMALL = 2**28  # bytes of a file that memory has room for
+_SMALL = 2**28  # bytes of a file that always fits into memory
 
 
 def is_dicom(path: Path) -> bool:
-    """Whether a file's content, or else its ending, says that it is DICOM."""
+    """Whether a file is DICOM, by its content or else by its suffix."""
     with path.open("rb") as stream:
         stream.seek(_PREAMBLE)
         return stream.read(4) == b"DICM" or path.suffix.casefold() in (".dcm", ".dicom")
 
 
 def read_picture(path: Path) -> Image.Image | Unreadable:
-    """The one frame of a DICOM file as 8-bit RGB; Unreadable where it has several, no pixels or a form that is not read.
+    """The one frame of a DICOM file as 8-bit RGB; Unreadable if it has several frames, no pixels or an unsupported form.
 
     Raises MissingDependencyError without pydicom.
     """
@@ -76,14 +76,14 @@ def read_picture(path: Path) -> Image.Image | Unreadable:
         raise
     except (AttributeError, KeyError, NotImplementedError, OSError, RuntimeError, TypeError, ValueError) as error:
         return Unreadable(f"corrupt or not supported DICOM: {' '.join(str(error).split())}")
-    except Exception as error:  # pydicom meets values that its author did not foresee, and then raises anything
+    except Exception as error:  # pydicom may raise any error on values that its author did not foresee
         return Unreadable(f"corrupt or not supported DICOM: {in_one_line(error)}")
 
 
 def _unlike(dataset: Dataset, width: int, height: int) -> str:
-    """Why a packed picture is not the one that the file describes; nothing if it may be, or is not packed.
+    """Why a compressed picture differs from the file's description; empty if it does not, or is not compressed.
 
-    A picture of any size can be packed into a few kilobytes, so the description alone bounds nothing.
+    A picture of any size can be compressed to a few kilobytes, so the description alone is no limit.
     """
     if not dataset.file_meta.TransferSyntaxUID.is_encapsulated:
         return ""
@@ -97,7 +97,7 @@ def _unlike(dataset: Dataset, width: int, height: int) -> str:
     try:
         with Image.open(io.BytesIO(packed)) as picture:
             size = picture.size
-    except UnidentifiedImageError:  # of a format that Pillow does not know; the library that unpacks it checks its size
+    except UnidentifiedImageError:  # a format that Pillow does not know; the library that decompresses it checks its size
         return ""
     if size != (width, height):
         return f"a picture of {size[0]} x {size[1]} pixels in a file that says {width} x {height}"
@@ -111,7 +111,7 @@ def _rgb(dataset: Dataset) -> Image.Image | Unreadable:
     kind = str(dataset.get("PhotometricInterpretation", "")).strip()
     stored = int(dataset.BitsStored)
     if kind in _COLOUR:
-        pixels = _to_8_bits(pixel_array(dataset), stored, signed=False)  # YBR has become RGB
+        pixels = _to_8_bits(pixel_array(dataset), stored, signed=False)  # already converted from YBR to RGB
     elif kind == _PALETTE:
         looked_up = apply_color_lut(pixel_array(dataset), dataset)
         pixels = _to_8_bits(looked_up, 8 * looked_up.dtype.itemsize, signed=False)
@@ -127,7 +127,7 @@ def _rgb(dataset: Dataset) -> Image.Image | Unreadable:
 
 
 def _to_8_bits(pixels: NDArray[Any], stored: int, *, signed: bool) -> NDArray[np.uint8]:
-    """The upper 8 of the stored bits; fewer are spread over the whole range."""
+    """The upper 8 of the stored bits. Fewer than 8 bits are spread over the whole range."""
     if not 1 <= stored <= 16:
         raise ValueError(f"{stored} bits stored")
     zero = 1 << (stored - 1) if signed else 0

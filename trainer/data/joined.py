@@ -1,4 +1,4 @@
-"""Which images belong together, because they share a lesion, a patient or a picture, directly or through others."""
+"""Groups images that share a lesion, a patient or a picture, directly or through other images."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from numpy.typing import NDArray
 
 
 def joined(*keys: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The index of each row's family, int64 (N,), counted from 0 in the order of the first key.
+    """Index of each row's family, int64 (N,), counted from 0 in the order of the first key.
 
-    keys: int64 (N,) each. Rows that share a value of any key are of one family; a negative value is shared with nobody. The
-    first key has no negative one.
+    keys: int64 (N,) each. Rows that share a value of any key belong to one family. A negative value is not shared; the first
+    key has no negative values.
     """
     _, family = np.unique(keys[0], return_inverse=True)
     family = family.astype(np.int64)
@@ -24,7 +24,7 @@ def joined(*keys: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def _least_of_each(family: NDArray[np.int64], key: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Give all rows that share a value of `key` the least family among them."""
+    """Give all rows that share a value of `key` the smallest family index among them."""
     rows = np.flatnonzero(key >= 0)
     _, value = np.unique(key[rows], return_inverse=True)
     least = np.full(value.max(initial=-1) + 1, np.iinfo(np.int64).max)

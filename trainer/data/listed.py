@@ -1,4 +1,4 @@
-"""From a listing of a folder to a Dataset: every picture decoded once, identical ones joined, unusable ones set aside."""
+"""From a listing of a folder to a Dataset: decode each picture once, join identical ones, set unusable ones aside."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from skinaudit.trainer.data.unreadable import Unreadable
 def read_listing(listing: Listing, *, size: int, cache: Path, skip_bad: bool, progress: Progress | None = None) -> Dataset:
     """Decode the pictures of a listing at `size` x `size`, once into `cache`.
 
-    Images with identical pixels become one lesion. Raises InvalidInputError for unusable pictures unless `skip_bad`.
+    Images with identical pixels become one lesion. Raises InvalidInputError for unusable pictures unless `skip_bad` is set.
     """
     skipped = refuse_bad(listing.bad, where=listing.table, skip_bad=skip_bad)
     digests = digest_copies([record.files for record in listing.records])
@@ -73,6 +73,6 @@ def _dataset(listing: Listing, records: Sequence[Record], entry: CacheEntry, ski
 
 
 def _indices(names: Sequence[str]) -> NDArray[np.int64]:
-    """The place of each name among all of them, sorted; -1 for an empty one."""
+    """Index of each name among all names, sorted; -1 for an empty one."""
     places = {name: index for index, name in enumerate(sorted(set(names) - {""}))}
     return np.array([places.get(name, -1) for name in names], np.int64)

@@ -1,4 +1,4 @@
-"""One entry for every data source: the synthetic set, a folder in one of the layouts, MedMNIST."""
+"""Loads every data source: the synthetic set, a folder in one of the layouts, or MedMNIST."""
 
 from __future__ import annotations
 
@@ -33,9 +33,10 @@ from skinaudit.trainer.data.records import find_files
 from skinaudit.trainer.data.tables import may_be_table
 
 SYNTHETIC_IMAGES = 6000
-"""Enough that the lesion split's tenth for testing can exclude a loss of one point, with one image lost."""
+"""Enough images that a tenth of them, for testing, can exclude a loss of one point even if one image is lost.
+"""
 SIZES = range(8, 1025)
-"""Sides of the square image, in pixels, that are accepted."""
+"""Accepted sides of the square image, in pixels."""
 
 
 def load(
@@ -52,12 +53,12 @@ def load(
 ) -> Dataset:
     """Load `synthetic`, a folder in a layout of skinaudit.trainer.data.layouts, or a MedMNIST `.npz`, at `size` x `size`.
 
-    A table of an archive may be given instead of its folder, where that holds several.
-    Decoded (or generated) once into `cache` (default_cache_dir() where None) and memory-mapped from there. `seed` and
-    `images` (their number) shape the synthetic set only. Under `skip_bad` unusable images are dropped and recorded in
-    Dataset.skipped. classes: how the source's classes become those of the task; None takes them as they are. wanted: classes
-    of a run that the images are tried on; they may lack images of some. Raises InvalidInputError for a source that cannot be
-    used, for too few or too many classes, for one without any image, and for one that is none of those `wanted`.
+    If a folder holds several tables of an archive, one of them can be given instead of the folder. Images are decoded (or
+    generated) once into `cache` (default_cache_dir() if None) and memory-mapped from there. seed, images: for the synthetic
+    set only; `images` is the number of images. skip_bad: drop unusable images and record them in Dataset.skipped. classes:
+    how the source's classes become those of the task; None keeps them. wanted: classes of a run with which the images will
+    be used; some may have no image. Raises InvalidInputError for a source that cannot be used, for too few or too many
+    classes, for a class without any image, and for a class outside `wanted`.
     """
     if size not in SIZES:
         raise InvalidInputError(f"size {size}: choose a side between {SIZES.start} and {SIZES.stop - 1} pixels")
@@ -88,7 +89,7 @@ def load(
 def _of_task(
     dataset: Dataset, classes: ClassPlan | None, wanted: Sequence[str] | None, where: str, *, remedy: str
 ) -> Dataset:
-    """The dataset with the classes of the task; raises InvalidInputError where they are too many or one has no image."""
+    """The dataset with the classes of the task; raises InvalidInputError if there are too many or one has no image."""
     as_they_are = classes is None or (classes.of_run and set(dataset.classes) <= set(wanted or ()))
     grouped = dataset if classes is None or as_they_are else regrouped(dataset, classes, wanted=wanted or ())
     if wanted is not None:
@@ -174,7 +175,7 @@ def _dataset(
 
 
 def _refuse_unprintable(dataset: Dataset, where: str) -> None:
-    """Before any time is spent: a set that holds such a name, or a manifest with such a title, could not be written."""
+    """Refuse names and titles that a set or a manifest cannot store, before any time is spent."""
     strange = [name for name in (dataset.title, *dataset.classes, *dataset.ids) if UNPRINTABLE.search(name)]
     if strange:
         raise InvalidInputError(f"{where}: the name {show(strange[0])} contains control characters; rename it")

@@ -1,6 +1,7 @@
-"""MedMNIST's colour sets at 28, 64, 128 or 224 pixels: one `.npz` with its own split and without lesion ids or class names.
+"""MedMNIST's colour sets at 28, 64, 128 or 224 pixels: one `.npz` with its own split, without lesions and class names.
 
-The classes of DermaMNIST, which is HAM10000, are known by the file's name; those of other files are called by their numbers.
+The classes of DermaMNIST, which is HAM10000, are known from the file's name. Classes of other files are named by their
+numbers.
 
 Yang et al., "MedMNIST v2", Scientific Data 10, 41 (2023), https://medmnist.com
 """
@@ -27,20 +28,20 @@ from skinaudit.errors import InvalidInputError, SkinauditError, first_few
 from skinaudit.trainer.data.decode import Decoded, frame_digest, resize
 
 MEDMNIST_CLASSES = ("akiec", "bcc", "bkl", "df", "mel", "nv", "vasc")
-"""DermaMNIST's own order of the labels 0 to 6."""
+"""DermaMNIST's order of the labels 0 to 6."""
 _DERMA = "dermamnist"
 
 PARTS = ("train", "val", "test")
 _MOST = 2**32
-"""Bytes of one array; the largest of DermaMNIST at 224 pixels has 1.1 GB."""
+"""Largest size of one array in bytes; the largest one of DermaMNIST at 224 pixels has 1.1 GB."""
 _LARGE, _FOLDED = 2**28, 100
-"""Bytes from which an array that packs so many times smaller holds no photographs, which pack about twice."""
+"""An array of at least this many bytes, compressed by this factor, is refused: photographs shrink only to about half."""
 _HEADER = 2**14
 
 
 @dataclass(frozen=True)
 class MedmnistListing:
-    """The labels of a file, in the order of its parts; images are `side` x `side` pixels."""
+    """The labels of a file, in the order of its parts. The images have `side` x `side` pixels."""
 
     title: str
     side: int
@@ -52,9 +53,9 @@ class MedmnistListing:
 
 
 def list_medmnist(path: Path) -> MedmnistListing:
-    """Read labels and shapes without the pixels; those of DermaMNIST become indices into CLASSES.
+    """Read labels and shapes without the pixels. The labels of DermaMNIST become indices into CLASSES.
 
-    Raises InvalidInputError for a file that is not of MedMNIST's form: other keys, shapes, types, or labels out of range.
+    Raises InvalidInputError for a file that is not in MedMNIST's form: other keys, shapes or types, or labels out of range.
     """
     derma = path.stem.lower().startswith(_DERMA)
     labels: list[int] = []
@@ -79,7 +80,7 @@ def list_medmnist(path: Path) -> MedmnistListing:
 
 
 def read_images(path: Path, listing: MedmnistListing, *, size: int, progress: Progress | None = None) -> Iterator[Decoded]:
-    """Yield each image at `size` x `size`, one part of the file in memory at a time; smaller ones are enlarged."""
+    """Yield each image at `size` x `size`; one part of the file is in memory at a time. Smaller images are enlarged."""
     done = 0
     for part in PARTS:
         for pixels in _read_array(path, f"{part}_images"):
@@ -122,8 +123,10 @@ def _read_array(path: Path, key: str) -> NDArray[Any]:
 
 @contextmanager
 def _member(path: Path, key: str) -> Iterator[tuple[IO[bytes], int, int]]:
-    """Open one array of the archive as a stream, with its length in bytes and that of its packed form; whatever is wrong
-    inside names the file."""
+    """Open one array of the archive as a stream, with its uncompressed and compressed length in bytes.
+
+    Errors inside the block name the file.
+    """
     check_regular(path, kind="MedMNIST file")
     try:
         with zipfile.ZipFile(path) as archive:
@@ -137,12 +140,12 @@ def _member(path: Path, key: str) -> Iterator[tuple[IO[bytes], int, int]]:
                 yield stream, archive.getinfo(name).file_size, archive.getinfo(name).compress_size
     except (SkinauditError, MemoryError):
         raise
-    except Exception as error:  # numpy reads the header as Python's own text, and meets any text here
+    except Exception as error:  # numpy reads the header as Python text, which can be anything here
         raise InvalidInputError(f"{path}: {key} cannot be read ({error}); download it again") from error
 
 
 def _read_header(path: Path, key: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
-    """Shape and type of one array, checked against its length, so that a false shape never allocates."""
+    """Shape and type of one array, checked against its length, so a false shape never allocates memory."""
     with _member(path, key) as (stream, length, packed):
         if length > _MOST:
             raise InvalidInputError(f"{path}: {key} unpacks to {length:,} bytes, more than {_MOST:,}; no MedMNIST file does")

@@ -1,4 +1,4 @@
-"""Picture files of a folder, found by the name that a table gives them."""
+"""Picture files of a folder, found by the name in a table."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from skinaudit.errors import first_few
 from skinaudit.trainer.data.tables import is_packed
 
 SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".tif", ".tiff", ".webp", ".bmp", ".dcm", ".dicom")
-"""Endings of files that are looked at as pictures, whatever their capitals."""
+"""Suffixes of files that count as pictures, in upper or lower case."""
 
 _HIDDEN = (".", "__MACOSX")
 _DOWNSAMPLED = "_downsampled"
-"""ISIC 2019 names some images so, and other archives the same images without it."""
+"""ISIC 2019 adds this to some names; other archives have the same images without it."""
 
 
 def is_picture(path: Path) -> bool:
-    """Whether a file's name is that of a picture; files that systems hide (macOS' `._name.jpg`) are not."""
+    """Whether a file has the name of a picture. Files hidden by the system (macOS' `._name.jpg`) do not count."""
     return path.suffix.casefold() in SUFFIXES and not _is_hidden(path)
 
 
 def is_unread_picture(path: Path) -> bool:
-    """Whether a file's name is that of a picture in a known format that is not supported, such as HEIC."""
+    """Whether a file has the name of a picture in a known but unsupported format, such as HEIC."""
     return path.suffix.casefold() in _NOT_READ and not _is_hidden(path)
 
 
 def why_unread(name: str) -> str:
-    """What is said of the picture file `name` in a format that is not supported."""
+    """The message about the picture file `name` in an unsupported format."""
     return f"{name}: this format is not read; save it as PNG or JPEG"
 
 
@@ -41,7 +41,7 @@ _NOT_READ = (".avif", ".dng", ".gif", ".heic", ".heif", ".jp2", ".jxl", ".pdf", 
 
 
 class Pictures:
-    """The pictures among files, by name. Opened once for a folder, asked for each line of its table."""
+    """The pictures among files, by name. Made once per folder, used for each line of its table."""
 
     def __init__(self, files: Collection[Path]) -> None:
         self._exact: dict[str, list[Path]] = defaultdict(list)
@@ -54,15 +54,15 @@ class Pictures:
                 self._alike[_simple(path.stem)].append(path)
 
     def of(self, name: str) -> tuple[Path, ...]:
-        """Every file of this name (without its ending); else those whose name differs in spelling alone (see _simple)."""
+        """All files with this name (without suffix); else those whose name differs only in spelling (see _simple)."""
         return tuple(self._exact.get(name) or self._alike.get(_simple(name)) or ())
 
     def not_read(self, name: str) -> str:
-        """The file of this name in a known format that is not supported, such as HEIC; nothing if there is none."""
+        """The file with this name in a known but unsupported format, such as HEIC; None if there is none."""
         return self._not_read.get(_simple(name), "")
 
     def in_words(self) -> str:
-        """What there is, for a message: one of the pictures by name, or the packed files that may hold some."""
+        """What there is, for a message: the name of one picture, or the archive files that may contain some."""
         example = next((path.name for paths in self._exact.values() for path in paths), "")
         if example:
             return f"pictures such as {example}"
@@ -70,7 +70,7 @@ class Pictures:
 
 
 def _simple(name: str) -> str:
-    """A name without capitals, a second ending (`.jpg.jpg`) and `_downsampled`; macOS decomposes its accented letters."""
+    """A name in lower case, without a second suffix (`.jpg.jpg`) and `_downsampled`; macOS decomposes accented letters."""
     folded = unicodedata.normalize("NFC", name).casefold()
     ending = next((suffix for suffix in SUFFIXES if folded.endswith(suffix)), "")
     return folded.removesuffix(ending).removesuffix(_DOWNSAMPLED)

@@ -1,5 +1,4 @@
-"""What is noted of pictures while they are decoded into the cache: which were turned, which have the same
-pixels, and how large their frames are."""
+"""Facts recorded while pictures are decoded into the cache: which were turned, which are identical, and frame sizes."""
 
 from __future__ import annotations
 
@@ -18,9 +17,9 @@ _TURNED, _ALIKE, _FRAMES = "turned", "alike", "frames"
 
 
 class Reading:
-    """Pictures on their way into the cache, with the facts recorded about them; positions count the readable ones.
+    """Pictures on their way into the cache, with the facts recorded about them. Positions count only readable pictures.
 
-    decode: yields every picture in order; it is called if the cache does not have them.
+    decode: yields every picture in order. It is called only if the cache does not have the pictures.
     """
 
     def __init__(self, decode: Callable[[], Iterator[Decoded | Unreadable]]) -> None:
@@ -30,7 +29,7 @@ class Reading:
         positions of identical pictures."""
 
     def pixels(self) -> Iterator[NDArray[np.uint8] | Unreadable]:
-        """Yield uint8 (3, size, size) of each picture, or why it could not be read."""
+        """Yield uint8 (3, size, size) for each picture, or the reason why it could not be read."""
         same_pixels: dict[str, list[int]] = defaultdict(list)
         position = 0
         for decoded in self._decode():
@@ -47,7 +46,7 @@ class Reading:
 
 
 def pictures_of(entry: CacheEntry) -> NDArray[np.int64]:
-    """The index of each picture's content, int64 (N,): the position of the first picture with the same pixels."""
+    """Index of each picture's content, int64 (N,): position of the first picture with the same pixels."""
     pictures = np.arange(len(entry.images))
     for first, *copies in entry.details[_ALIKE]:
         pictures[copies] = first
@@ -55,7 +54,7 @@ def pictures_of(entry: CacheEntry) -> NDArray[np.int64]:
 
 
 def turned_of(entry: CacheEntry) -> int:
-    """How many pictures an orientation tag turned."""
+    """Number of pictures that an orientation tag turned."""
     return len(entry.details[_TURNED])
 
 

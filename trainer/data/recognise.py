@@ -1,5 +1,4 @@
-"""Recognise the archive behind a table by its columns. A table that is almost recognised is named, so that it can be
-repaired."""
+"""Recognises the archive behind a table by its columns. A table that almost fits is named, so that it can be repaired."""
 
 from __future__ import annotations
 
@@ -23,14 +22,14 @@ from skinaudit.trainer.data.tables import (
     read_table,
 )
 
-_LOOKED_AT = 50  # lines of an unknown table that are searched for names of images
-_GUESSES = "submission"  # in the name of a table that has the columns of a ground truth and holds guesses
+_LOOKED_AT = 50  # lines of an unknown table in which names of images are searched
+_GUESSES = "submission"  # in the name of a table that has the columns of a ground truth but contains predictions
 _TRUTHS = ("metadata", "groundtruth", "ground_truth")
 
 
 @dataclass(frozen=True)
 class Tables:
-    """The tables of a folder: those with the labels, all of one archive, and those that may tell more of the same images."""
+    """Tables of a folder: those with the labels, all of one archive, and those with more facts about the same images."""
 
     archive: Archive
     labelled: tuple[Path, ...]
@@ -38,10 +37,10 @@ class Tables:
 
 
 def recognise(files: Collection[Path], *, only: Path | None = None) -> Tables | None:
-    """The tables among `files`; None where none tells anything of images. only: the one whose labels count.
+    """The tables among `files`; None if no table is about images. only: the one whose labels count.
 
-    Raises InvalidInputError, in one line that names the table, where the tables belong to several archives, where one may
-    be of two, and where one is of none and yet names images of the folder or nearly is an archive's.
+    Raises InvalidInputError, one line that names the table, if tables belong to several archives, if one fits two archives,
+    or if one fits none but names images of the folder or nearly fits an archive.
     """
     headers = {path: read_header(path) for path in files if may_be_table(path)}
     truths = {path: columns for path, columns in headers.items() if only in (None, path)}
@@ -66,12 +65,12 @@ def recognise(files: Collection[Path], *, only: Path | None = None) -> Tables | 
 
 
 def _adds(archive: Archive, columns: Sequence[str]) -> bool:
-    """Whether a table of these columns may tell more of the archive's images, without being one of labels itself."""
+    """Whether a table with these columns may add facts about the archive's images, without being a label table itself."""
     return archive.image in columns and not any(known_archive.fits(columns) for known_archive in archives.known().values())
 
 
 def _without_copies(paths: Iterable[Path]) -> tuple[Path, ...]:
-    """Each content once: a copy of a table says nothing new."""
+    """Each content once: copies of a table are dropped."""
     first: dict[str, Path] = {}
     for path in sorted(paths):
         first.setdefault(digest_file(path), path)
@@ -90,7 +89,7 @@ def _archive_of(path: Path, columns: Sequence[str]) -> Archive | None:
 
 
 def _refuse_near_miss(headers: dict[Path, tuple[str, ...]], files: Collection[Path]) -> None:
-    """Raise for a table that fits no archive but says something about images: its labels must not be ignored."""
+    """Raise for a table that fits no archive but is about images, because its labels must not be ignored."""
     stems = {path.stem for path in files if is_picture(path)}
     for path, columns in headers.items():
         if _GUESSES in path.name.casefold() or not (columns or _is_truth(path)):
@@ -111,12 +110,12 @@ def _refuse_near_miss(headers: dict[Path, tuple[str, ...]], files: Collection[Pa
 
 
 def _is_truth(path: Path) -> bool:
-    """Whether a file's name says that it holds the labels."""
+    """Whether a file's name says that it contains the labels."""
     return any(word in path.name.casefold() for word in _TRUTHS)
 
 
 def _names_images(path: Path, stems: set[str]) -> bool:
-    """Whether at least half of the first lines name a picture in one column."""
+    """Whether at least half of the first lines name a picture in the same column."""
     rows = [cells for cells in read_beginning(path, lines=_LOOKED_AT + 1)[1:] if any(cells)]
     named: Counter[int] = Counter()
     for row in rows:

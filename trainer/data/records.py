@@ -1,4 +1,4 @@
-"""The common part of data sets with a table and folders of images: rows, files, and their errors."""
+"""Common parts of data sets with a table and image folders: rows, files, and their errors."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from skinaudit.trainer.data.pictures import Pictures, why_unread
 from skinaudit.trainer.data.subgroups import NAMES
 
 UNKNOWN = ("",) * len(NAMES)
-"""The subgroups of an image of which nothing is told."""
+"""The subgroups of an image about which nothing is known."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One line of a distribution's table. `label` is a class name, or None where `problem` says why there is none.
+    """One line of a table. `label`: a class name, or None; then `problem` says why.
 
-    lesion_id, patient_id: empty where the table names none. part: as in Record. subgroups: one value a name of
-    skinaudit.trainer.data.subgroups.NAMES, empty where it is not told.
+    lesion_id, patient_id: empty if the table names none. part: see Record. subgroups: one value per name in
+    skinaudit.trainer.data.subgroups.NAMES, empty if unknown.
     """
 
     image_id: str
@@ -36,10 +36,10 @@ class Row:
 
 @dataclass(frozen=True)
 class Record:
-    """One usable image. `files` holds every file of that name below the folder; they must turn out to be copies of one.
+    """One usable image. `files`: every file with this name below the folder; they must all have the same content.
 
-    lesion_id is never empty: an image without a lesion is a lesion of its own. part: 0 train, 1 validation, 2 test where
-    the folder says so. patient_id: empty where it is not known. subgroups: as in Row.
+    lesion_id is never empty: an image without a lesion counts as its own lesion. part: 0 train, 1 validation, 2 test, if the
+    folder defines parts. patient_id: empty if unknown. subgroups: see Row.
     """
 
     image_id: str
@@ -53,10 +53,10 @@ class Record:
 
 @dataclass(frozen=True)
 class Listing:
-    """What a folder offers, before any image is read. Invariant: `records` is sorted by image id, without repeats.
+    """The usable images of a folder, before any is read. Invariant: `records` is sorted by image id, without repeats.
 
-    table: what a message about the whole names, a file or a folder. classes: in the order of the labels. malignant: those
-    that the distribution's documentation calls malignant, the most important one first. notes: what people must know.
+    table: file or folder that messages about the whole name. classes: in the order of the labels. malignant: classes that
+    the documentation of the data calls malignant, the most important one first. notes: facts that people must know.
     """
 
     title: str
@@ -69,7 +69,7 @@ class Listing:
 
 
 def find_files(folder: Path) -> tuple[Path, ...]:
-    """Every file below `folder`, sorted; linked folders are followed once each."""
+    """Every file below `folder`, sorted. Linked folders are followed once each."""
     paths: list[Path] = []
     visited: set[str] = set()
 
@@ -96,9 +96,9 @@ def assemble(
     malignant: Sequence[str],
     notes: Sequence[str] = (),
 ) -> Listing:
-    """Match rows with pictures and set aside what cannot be used.
+    """Match rows with pictures and set aside unusable ones.
 
-    Raises InvalidInputError where not a single row has a picture: then the folder or the names are the wrong ones.
+    Raises InvalidInputError if no row at all has a picture: then the folder or the names are wrong.
     """
     by_id: dict[str, list[Row]] = defaultdict(list)
     for row in rows:
@@ -121,7 +121,7 @@ def assemble(
             bad.append(Skipped(image_id, problem))
             continue
         if len(same) > 1:
-            # Equal lines contradict nothing, so one of them stands; the others are still reported.
+            # Equal lines do not contradict, so one of them is used; the others are still reported.
             bad.append(Skipped(image_id, f"listed {len(same)} times, used once"))
         lesion = row.lesion_id or f"image {image_id}"
         records.append(Record(image_id, lesion, row.label, files[image_id], row.part, row.patient_id, row.subgroups))
@@ -129,7 +129,7 @@ def assemble(
 
 
 def refuse_bad(bad: Sequence[Skipped], *, where: Path, skip_bad: bool) -> tuple[Skipped, ...]:
-    """Return `bad` to be recorded under `skip_bad`; else raise one InvalidInputError with its number and the first few."""
+    """With `skip_bad`, return `bad` to be recorded; else raise one InvalidInputError with their number and the first few."""
     if bad and not skip_bad:
         listed = first_few([f"{item.image_id or '(no id)'} ({item.reason})" for item in bad])
         count = "1 unusable image" if len(bad) == 1 else f"{len(bad)} unusable images"
@@ -153,7 +153,7 @@ def _missing(image_id: str, pictures: Pictures) -> str:
 
 
 def _home(row: Row, files: Sequence[Path], classes: Sequence[str]) -> str:
-    """What contradicts a row's label: a file that lies in a folder named after another class."""
+    """The problem if a file of the row lies in a folder named after another class; empty if there is none."""
     others = {name.casefold() for name in classes if name != row.label}
     home = next((path.parent.name for path in files if path.parent.name.casefold() in others), "")
     return f"the table says {row.label}, but it lies in the folder {home}" if home else ""

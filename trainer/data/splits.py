@@ -1,4 +1,4 @@
-"""Which images train, which tune and which judge: by lesion, at random as the paper does, or as the distribution says."""
+"""Divides images into training, validation and test: by lesion, at random as in the paper, or as distributed."""
 
 from __future__ import annotations
 
@@ -16,15 +16,17 @@ from skinaudit.trainer.data.joined import joined
 SplitKind = Literal["lesion", "paper", "official"]
 
 PAPER_SIZES = (8111, 902, 1002)
-"""Train, validation and test images of HAM10000's 10,015 in Huq & Pervin (2020), drawn image by image."""
+"""Numbers of train, validation and test images of HAM10000's 10,015 in Huq & Pervin (2020), drawn image by image."""
 
 DECISIVE, DECISIVE_MALIGNANT = 457, 88
-"""Effective lesions of a test part on which an audit can decide: a fifth more than the 381, and the 73 among the malignant
-images, that a PASS needs at the default margins of 1 and 5 points."""
+"""Effective lesions, in all and malignant, with which an audit can decide on a test part.
+
+They are a fifth more than the 381, and 73 malignant, that a PASS needs at the default margins of 1 and 5 points.
+"""
 
 
 def split(dataset: Dataset, *, kind: SplitKind, seed: int) -> Split:
-    """Split `dataset` in the named way; the same seed gives the same split, and `official` has no use for it."""
+    """Split `dataset` by the named method. The same seed gives the same split; `official` ignores it."""
     match kind:
         case "lesion":
             return lesion_split(dataset, seed=seed)
@@ -37,11 +39,12 @@ def split(dataset: Dataset, *, kind: SplitKind, seed: int) -> Split:
 
 
 def lesion_split(dataset: Dataset, *, seed: int, fractions: tuple[float, float, float] | None = None) -> Split:
-    """Split so that no lesion and no known patient lies in two parts, and each part has its fraction of each class.
+    """Split so that no lesion and no known patient is in two parts, and each part gets its share of each class.
 
-    fractions: of training, validation and test; None: validation has a tenth, and testing what `test_fraction` says. What
-    stays together (lesions, and all lesions of a patient) counts for the rarest class among its images. A class that counts
-    three of them or more is in all three parts; of two one trains and one tests; a single one trains.
+    fractions: of training, validation and test. With None, validation gets a tenth and test the result of `test_fraction`.
+    Images that must stay together (lesions, and all lesions of a patient) count for the rarest class among them. A class
+    with three or more such groups is in all three parts; with two, one is for training and one for testing; with one, for
+    training.
     """
     if fractions is None:
         malignant = np.isin(dataset.labels, [dataset.classes.index(name) for name in dataset.malignant])
@@ -64,13 +67,13 @@ def lesion_split(dataset: Dataset, *, seed: int, fractions: tuple[float, float, 
 
 
 def _families(dataset: Dataset) -> NDArray[np.int64]:
-    """What a split keeps together, int64 (N,) from 0 on: images of one lesion, and of one patient where that is known."""
+    """The group that a split keeps together, int64 (N,) from 0: images of one lesion and, if known, of one patient."""
     known = [] if dataset.patients is None else [dataset.patients]
     return joined(dataset.groups, *known)
 
 
 def _rarest_labels(labels: NDArray[np.int64], families: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The label of each family: that of its images which fewest images of all have."""
+    """The label of each family: the one of its labels with the fewest images overall."""
     order = np.argsort(np.bincount(labels), kind="stable")
     rank = np.argsort(order)
     least = np.full(families.max() + 1, len(order))
@@ -79,10 +82,10 @@ def _rarest_labels(labels: NDArray[np.int64], families: NDArray[np.int64]) -> ND
 
 
 def test_fraction(groups: NDArray[np.int64], *, malignant: NDArray[np.bool_]) -> float:
-    """The share of the images that is kept for testing: a tenth, or more where an audit could not decide on a tenth.
+    """Share of the images for testing: a tenth, or more if an audit could not decide on a tenth.
 
-    groups: int64 (N,) lesion of each image. malignant: bool (N,). Up to a quarter is taken if that gives DECISIVE effective
-    lesions, and DECISIVE_MALIGNANT of those that are malignant; if even a quarter does not, it stays a tenth.
+    groups: int64 (N,) lesion of each image. malignant: bool (N,). Up to a quarter is used if that gives DECISIVE effective
+    lesions and DECISIVE_MALIGNANT malignant ones. If even a quarter is not enough, the share stays a tenth.
     """
     needed = DECISIVE / max(effective_lesions(groups), 1.0)
     if malignant.any():
@@ -91,10 +94,10 @@ def test_fraction(groups: NDArray[np.int64], *, malignant: NDArray[np.bool_]) ->
 
 
 def paper_split(dataset: Dataset, *, seed: int) -> Split:
-    """Split image by image at random into 8111, 902 and 1002 of 10,015, in proportion where there are more or fewer.
+    """Split image by image at random into 8111, 902 and 1002 of 10,015; in proportion for other numbers.
 
-    This is the paper's way, kept for comparison: on HAM10000 nearly half of the test lesions have other images in
-    training or validation; `leaked_lesions` counts them.
+    The paper's method, kept for comparison. On HAM10000 nearly half of the test lesions have other images in training or
+    validation; `leaked_lesions` counts them.
     """
     number, total = len(dataset), sum(PAPER_SIZES)
     tuned, tested = (round(number * size / total) for size in PAPER_SIZES[1:])
@@ -106,10 +109,10 @@ def paper_split(dataset: Dataset, *, seed: int) -> Split:
 
 
 def official_split(dataset: Dataset) -> Split:
-    """The split that comes with the distribution; InvalidInputError where there is none.
+    """The split that comes with the data; raises InvalidInputError if there is none.
 
-    Without validation images of its own, a tenth of the training images of each class is taken for them, whole lesions,
-    always the same ones.
+    If it has no validation images, a tenth of the training images of each class is used, as whole lesions and always the
+    same ones.
     """
     if dataset.official_split is None:
         raise InvalidInputError(f"{dataset.title}: has no split of its own; choose --split lesion or --split paper")
@@ -127,7 +130,7 @@ def official_split(dataset: Dataset) -> Split:
 
 
 def _drawn_for_validation(dataset: Dataset, rows: NDArray[np.int64], *, fraction: float) -> NDArray[np.bool_]:
-    """Which of `rows` are drawn for validation: whole families, about `fraction` of the images of each class."""
+    """Mask of `rows` drawn for validation: whole families, about `fraction` of the images of each class."""
     generator = _generator(0)
     _, families = np.unique(_families(dataset)[rows], return_inverse=True)
     label_of, counts = _rarest_labels(dataset.labels[rows], families), np.bincount(families)
@@ -139,7 +142,7 @@ def _drawn_for_validation(dataset: Dataset, rows: NDArray[np.int64], *, fraction
 
 
 def usual_split(dataset: Dataset) -> SplitKind:
-    """The distribution's own split where there is one, else that by lesion."""
+    """The split of the distribution if there is one, else the split by lesion."""
     return "lesion" if dataset.official_split is None else "official"
 
 
@@ -150,7 +153,7 @@ def _generator(seed: int) -> np.random.Generator:
 
 
 def _cut(images: NDArray[np.int64], fraction: float, *, least: int, most: int) -> int:
-    """How many lesions hold nearest to `fraction` of the images, within [least, most]; `most` rules where they conflict."""
+    """Number of lesions whose images are nearest to `fraction`, within [least, most]; `most` wins if the two conflict."""
     if len(images) == 0:
         return 0
     nearest = int(np.argmin(np.abs(images - fraction * images[-1]))) + 1

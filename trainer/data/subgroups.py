@@ -1,4 +1,4 @@
-"""What a table says of the person and the picture beside the diagnosis, in one spelling for all archives."""
+"""What a table says about the person and the picture besides the diagnosis, in one spelling for all archives."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _ROMAN = ("I", "II", "III", "IV", "V", "VI")
 
 
 def _age(text: str) -> str:
-    """Whole years; ISIC writes 85 for 85 and more."""
+    """Age in whole years; ISIC writes 85 for 85 and more."""
     number = re.fullmatch(r"(\d{1,3})(?:[.,]0*)?\+?", text)
     return str(int(number[1])) if number and int(number[1]) <= 120 else ""
 
@@ -23,7 +23,7 @@ def _sex(text: str) -> str:
 
 
 def _skin_type(text: str) -> str:
-    """Fitzpatrick's I to VI."""
+    """Fitzpatrick's skin types I to VI."""
     roman = text.upper().removeprefix("TYPE").strip()
     number = re.fullmatch(r"([1-6])(?:[.,]0*)?", roman)
     return _ROMAN[int(number[1]) - 1] if number else roman if roman in _ROMAN else ""
@@ -42,10 +42,12 @@ _SPELLING: Mapping[str, Callable[[str], str]] = {
 }
 
 NAMES = tuple(_SPELLING)
-"""The subgroups that travel with an image: age in years, sex female or male, site of the body, Fitzpatrick's skin type I to
-VI, source (hospital or collection)."""
+"""Subgroup names stored with an image.
+
+Age in years, sex (female or male), site on the body, Fitzpatrick's skin type (I to VI), source (hospital or collection).
+"""
 
 
 def spelled(name: str, value: str) -> str:
-    """A value in the one spelling, cut to what a set can hold; nothing where the table says nothing that can be read."""
+    """A value in its standard spelling, cut to the length that a set can store; empty for an unreadable one."""
     return printable(_SPELLING[name](value))[:LONGEST] if known(value) else ""

@@ -1,4 +1,4 @@
-"""What a person must know about the data before believing a figure: counts, majority class, leakage, what was dropped."""
+"""What a person must know about the data before trusting a figure: counts, majority class, leakage, dropped images."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from skinaudit.artifacts.printable import printable
 from skinaudit.errors import first_few
 from skinaudit.trainer.data.dataset import Dataset, Skipped, Split
 
-_LONGEST = 300  # letters of a contradiction: a manifest holds them
+_LONGEST = 300  # characters of a contradiction, because a manifest stores them
 
 
 @dataclass(frozen=True)
 class DataSummary:
     """Figures of one dataset under one split. Invariant: the numbers in `counts` (class, then part) sum to `images`.
 
-    `majority_share` is the accuracy of always answering the most frequent class of the test part, `majority_class`.
-    `lesions` counts them all, `part_lesions` those in each part; `leaked_lesions` of the test part are also in the others;
-    the same of patients, where any is known. `identical` images have the pixels of another one, and are of its lesion;
-    `contradictions` names those of them whose labels differ. `turned` pictures were turned by their orientation tag.
+    majority_share: accuracy of always answering `majority_class`, the most frequent class of the test part. lesions: of all
+    parts; part_lesions: of each part; leaked_lesions: of the test part that are also in the others. Fields of patients: the
+    same, if any patient is known. identical: images with the same pixels as another one; they belong to its lesion.
+    contradictions: those of them whose labels differ. turned: pictures turned by their orientation tag.
     """
 
     title: str
@@ -54,7 +54,7 @@ class DataSummary:
         return {**asdict(self), "skipped": skipped, "notes": list(self.notes), "contradictions": list(self.contradictions)}
 
     def lines(self) -> list[str]:
-        """The same for people, as a few lines of clean text with a table of the counts."""
+        """The same for people: a few lines of clean text with a table of the counts."""
         people = f" of {self.patients:,} patients" if self.patients else ""
         return [
             printable(f"{self.title}: {self.images:,} images of {self.lesions:,} lesions{people}"),
@@ -138,12 +138,12 @@ def summarise(dataset: Dataset, split: Split) -> DataSummary:
 
 
 def _count(patients: NDArray[np.int64] | None, index: NDArray[np.int64]) -> int:
-    """How many known patients the images of `index` show."""
+    """Number of known patients among the images of `index`."""
     return 0 if patients is None else len(np.setdiff1d(patients[index], [-1]))
 
 
 def _repeated(dataset: Dataset) -> tuple[int, tuple[str, ...]]:
-    """How many images repeat the pixels of another one, and, by picture, those whose labels differ: `a mel = b nv`."""
+    """Number of images with the pixels of another one and, by picture, those whose labels differ: `a mel = b nv`."""
     if dataset.pictures is None:
         return 0, ()
     order = np.argsort(dataset.pictures, kind="stable")
@@ -153,7 +153,7 @@ def _repeated(dataset: Dataset) -> tuple[int, tuple[str, ...]]:
 
 
 def _contradiction(dataset: Dataset, same: NDArray[np.int64]) -> str:
-    """The first image of each label of a picture, and how many more there are."""
+    """The first image of each label of a picture, and the number of further ones."""
     _, first = np.unique(dataset.labels[same], return_index=True)
     shown = [f"{dataset.ids[row]} {dataset.classes[dataset.labels[row]]}" for row in same[np.sort(first)]]
     more = f" and {len(same) - len(shown)} more" if len(same) > len(shown) else ""

@@ -1,6 +1,6 @@
-"""Tables as people really have them: commas, semicolons or tabs, UTF-8 or UTF-16, capitals or not, with or without a mark.
+"""Tables in the forms that occur: commas, semicolons or tabs, UTF-8 or UTF-16, upper or lower case, with or without a BOM.
 
-What is read is decided by rules that are written here; whatever does not fit them is refused with the line and the cause.
+The rules for reading are written here. A table that does not fit them is refused with the line and the cause.
 """
 
 from __future__ import annotations
@@ -21,72 +21,72 @@ from skinaudit.artifacts.outside import check_regular, open_regular, read_member
 from skinaudit.errors import InvalidInputError
 
 SUFFIXES = (".csv", ".tsv", ".tab", ".txt", "")
-"""Endings of files that may be tables; Dataverse hands out HAM10000's without any."""
+"""Suffixes of files that may be tables. Dataverse distributes HAM10000's table without any."""
 _SPREADSHEETS = (".xlsx", ".xls", ".ods", ".numbers")
 _OTHER_FORMATS = (
     ".json", ".jsonl", ".ndjson", ".parquet", ".feather", ".arrow", ".xml", ".pkl", ".rds", ".rdata", ".dta", ".sav",
     ".sas7bdat", ".db", ".sqlite", ".hdf5", ".h5",
 )  # fmt: skip
-"""Of files that may hold labels, but beside a tree of folders need not."""
+"""Suffixes of files that may contain labels. Beside a folder tree they need not."""
 _PACKED = (".gz", ".bz2", ".xz", ".zst", ".zip", ".7z")
 _DELIMITERS = (",", ";", "\t", "|")
 _HEAD = 1 << 16
 _MAX_BYTES = 1 << 29
 _MAX_LINE = 1 << 20
 _MAX_CELLS = 1 << 26
-"""Of one table, and once more as many as if no line left any out; the largest archive, ISIC 2024, has 22 million."""
-_LEAST = 8  # cells that every line counts for, as a line takes time as well
+"""Largest number of cells in one table. A line counts its cells plus those of a complete line. ISIC 2024 has 22 million."""
+_LEAST = 8  # cells that every line counts for at least, because a line takes time too
 _SHEET_BYTES = 1 << 28
 _NOTHING = frozenset({"", "nan", "na", "n/a", "none", "null", "unknown", "-", "?"})
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table with a header. `columns` are folded names (see `fold`) in order, `shown` the names as they stand there."""
+    """A table with a header. columns: folded names (see `fold`) in order. shown: names as written in the file."""
 
     path: Path
     columns: tuple[str, ...]
     shown: tuple[str, ...]
     rows: tuple[Mapping[str, str], ...]
-    """Each line by folded column, stripped. Under `OVERLONG` stands what is wrong with a line of too many cells."""
+    """Each line by folded column, stripped. A line with too many cells has the problem under `OVERLONG`."""
 
 
 OVERLONG = "\0overlong"
-"""The key under which a row says that it has more cells than the header: its values may stand under wrong names."""
+"""Key of a row with more cells than the header; its values may be under wrong names."""
 
 
 def fold(name: str) -> str:
-    """A column's name without the differences that mean nothing: capitals, spaces, hyphens, a mark at the start."""
+    """A column's name without differences that mean nothing: upper case, spaces, hyphens, a BOM."""
     return re.sub(r"[\s\-]+", "_", name.strip().strip("\ufeff").strip()).casefold()
 
 
 def known(value: str) -> str:
-    """The value, or nothing where it stands for an absent one, such as `NaN` or `unknown`."""
+    """The value; empty if it means that the value is absent, such as `NaN` or `unknown`."""
     return "" if value.casefold() in _NOTHING else value
 
 
 def may_be_table(path: Path) -> bool:
-    """Whether a file's name is that of a table; hidden files, such as macOS' `._name.csv`, never are."""
+    """Whether a file has the name of a table. Hidden files, such as macOS' `._name.csv`, do not count."""
     return path.suffix.casefold() in SUFFIXES and not path.name.startswith(".")
 
 
 def is_spreadsheet(path: Path) -> bool:
-    """Whether a file is a table of a spreadsheet program, which has to be saved as CSV first."""
+    """Whether a file is a spreadsheet, which has to be saved as CSV first."""
     return path.suffix.casefold() in _SPREADSHEETS and not path.name.startswith((".", "~$"))
 
 
 def is_of_other_format(path: Path) -> bool:
-    """Whether a file may hold a table in a format that is not read, such as JSON."""
+    """Whether a file may contain a table in an unsupported format, such as JSON."""
     return path.suffix.casefold() in _OTHER_FORMATS and not path.name.startswith(".")
 
 
 def is_packed(path: Path) -> bool:
-    """Whether a file is compressed, so that a table in it cannot be read."""
+    """Whether a file is compressed, so that a table inside cannot be read."""
     return path.suffix.casefold() in _PACKED and not path.name.startswith(".")
 
 
 def mentions(path: Path, names: Sequence[str]) -> bool:
-    """Whether a spreadsheet holds one of the first, middle and last of `names`; False for a file that cannot be read."""
+    """Whether a spreadsheet contains the first, middle or last of `names`; False for a file that cannot be read."""
     wanted = [names[place].encode() for place in (0, len(names) // 2, -1)] if names else []
     try:
         check_regular(path, kind="spreadsheet")
@@ -94,7 +94,7 @@ def mentions(path: Path, names: Sequence[str]) -> bool:
             content = read_regular(path, kind="spreadsheet", limit=_SHEET_BYTES)
             return any(name in content or b"\0".join(bytes([byte]) for byte in name) in content for name in wanted)
         with zipfile.ZipFile(path) as book:
-            left = _SHEET_BYTES  # for all parts together, as each may be the same packed bytes
+            left = _SHEET_BYTES  # for all parts together, because each may contain the same compressed bytes
             for part in book.namelist():
                 if part.endswith("xml"):
                     text = read_member(book, part, limit=left)
@@ -107,18 +107,18 @@ def mentions(path: Path, names: Sequence[str]) -> bool:
 
 
 def read_header(path: Path) -> tuple[str, ...]:
-    """The folded names of a table's columns, from its first bytes; nothing where the file is not text.
+    """Folded names of a table's columns, from its first bytes; empty if the file is not text.
 
-    Raises InvalidInputError where the file cannot be opened.
+    Raises InvalidInputError if the file cannot be opened.
     """
     lines = read_beginning(path, lines=1)
     return tuple(fold(name) for name in lines[0]) if lines else ()
 
 
 def read_beginning(path: Path, *, lines: int) -> list[list[str]]:
-    """The cells of a table's first lines, as far as its first bytes hold them; nothing where the file is not text.
+    """Cells of a table's first lines, as far as its first bytes contain them; empty if the file is not text.
 
-    Raises InvalidInputError where the file cannot be opened.
+    Raises InvalidInputError if the file cannot be opened.
     """
     with open_regular(path, kind="table") as stream:
         try:
@@ -131,7 +131,7 @@ def read_beginning(path: Path, *, lines: int) -> list[list[str]]:
         return []
     cells: list[list[str]] = []
     if "\0" not in text:
-        with suppress(csv.Error):  # of no table, or of the last line, of which a part is here
+        with suppress(csv.Error):  # not a table, or the last line, which may be cut off
             cells.extend(islice(_lines(text), lines))
     return cells
 
@@ -139,9 +139,9 @@ def read_beginning(path: Path, *, lines: int) -> list[list[str]]:
 def read_table(path: Path) -> Table:
     """Read a whole table.
 
-    The delimiter is the one of comma, semicolon, tab and bar that stands in the header most often; a first line `sep=;` as
-    Excel writes it is obeyed. Empty lines are left out, and so are row numbers that R writes under no header. Raises
-    InvalidInputError where the file is no text, has a broken quote, no header, no line, or one column twice.
+    The delimiter is comma, semicolon, tab or bar, whichever is most frequent in the header. A first line `sep=;`, as written
+    by Excel, is followed. Empty lines are left out, and so are row numbers that R writes without a header. Raises
+    InvalidInputError if the file is not text, has a broken quote, no header, no line, or the same column twice.
     """
     try:
         again = "give the folder of one data set"
@@ -171,7 +171,7 @@ def _row(columns: Sequence[str], cells: Sequence[str]) -> Mapping[str, str]:
 
 
 def _has_row_numbers(columns: Sequence[str], body: Sequence[Sequence[str]]) -> bool:
-    """Whether every line has one cell more than the header, and these cells count the lines, as R's `write.table` does."""
+    """Whether every line has one cell more than the header, and these cells count the lines, as from R's `write.table`."""
     numbers = [str(number) for number in range(1, len(body) + 1)]
     return all(len(cells) == len(columns) + 1 for cells in body) and [cells[0].strip() for cells in body] == numbers
 
@@ -185,7 +185,7 @@ def _refuse_twice(path: Path, columns: Sequence[str], shown: Sequence[str]) -> N
 
 
 def _refuse_long_line(path: Path, text: str) -> None:
-    """Raise before a line is taken apart that has more than _MAX_LINE characters."""
+    """Raise if a line has more than _MAX_LINE characters, before it is parsed."""
     start = 0
     while len(text) - start > _MAX_LINE:
         window = start, start + _MAX_LINE
@@ -199,7 +199,7 @@ def _refuse_long_line(path: Path, text: str) -> None:
 
 
 def _filled(path: Path, lines: Iterator[list[str]]) -> list[list[str]]:
-    """The header and the lines that are not empty; raises where they have, and leave out, more than _MAX_CELLS cells."""
+    """The header and the lines that are not empty; raises for more than _MAX_CELLS cells."""
     filled: list[list[str]] = []
     cells = 0
     for line in lines:
@@ -215,7 +215,7 @@ def _filled(path: Path, lines: Iterator[list[str]]) -> list[list[str]]:
 
 
 def _lines(text: str) -> Iterator[list[str]]:
-    """The lines of a table as cells, from the first one that is not empty."""
+    """The lines of a table as cells, starting with the first one that is not empty."""
     text = text.lstrip("\r\n")
     first, _, body = text.partition("\n")
     separator = re.fullmatch(r'"?sep=([^\s"]|\t)"?\s*', first, re.IGNORECASE)
@@ -228,7 +228,7 @@ def _lines(text: str) -> Iterator[list[str]]:
 
 
 def _decode(path: Path, data: bytes, *, whole: bool = True) -> str:
-    """Text in UTF-8 or UTF-16, with or without a byte order mark; `whole`: the end of `data` is the end of the file."""
+    """Text in UTF-8 or UTF-16, with or without a byte order mark. whole: `data` goes to the end of the file."""
     encoding = "utf-8"
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         encoding = "utf-16"

@@ -1,4 +1,4 @@
-"""The directories of a TIFF file, looked at before Pillow reads them: it takes apart all numbers that they list.
+"""Checks the directories of a TIFF file before Pillow reads it, because Pillow parses every number that they list.
 
 TIFF 6.0, section 2, https://www.itu.int/itudoc/itu-t/com16/tiff-fx/docs/tiff6.pdf; BigTIFF has longer numbers.
 """
@@ -12,17 +12,20 @@ from typing import IO
 from skinaudit.artifacts.outside import open_regular
 
 _ORDERS = {b"II": "<", b"MM": ">"}
-_PLAIN, _BIG = 42, 43  # versions of TIFF; Pillow takes their two bytes in any order, and the first one to mean BigTIFF
+_PLAIN, _BIG = (
+    42,
+    43,
+)  # versions of TIFF; Pillow accepts their two bytes in either order, and reads BigTIFF if the first is 43
 _MOST_FRAMES = 100  # that are counted
 _MOST_TAGS = 4096
 _MOST_VALUES = 2**16
-"""Of one tag, such as the places of strips: one for each row of the highest picture."""
+"""Longest list of numbers for one tag, such as the positions of strips: one for each row of the highest picture."""
 _NUMBERS = (3, 4, 5, 8, 9, 10, 11, 12, 13, 16, 17, 18)
-"""Types of values that are taken apart; the others are texts and bytes."""
+"""Types of values that Pillow parses into numbers; the others are texts and bytes."""
 
 
 def why_not(path: Path) -> str:
-    """Why a TIFF file is not read: several frames, or lists that are too long; nothing for one picture and other formats.
+    """Why a TIFF file is not read: several frames, or lists that are too long. Empty for one picture and other formats.
 
     Raises ValueError for directories that are cut off.
     """
@@ -45,7 +48,7 @@ def why_not(path: Path) -> str:
 
 
 def _directory(stream: IO[bytes], at: int, order: str, *, big: bool) -> tuple[int, int]:
-    """The length of the longest list of numbers in the directory that begins here, and where the next one begins."""
+    """Length of the longest list of numbers in the directory that starts here, and where the next one starts."""
     number, tag = (f"{order}Q", f"{order}HHQQ") if big else (f"{order}H", f"{order}HHII")
     following = f"{order}Q" if big else f"{order}I"
     if at >= 2**63:

@@ -1,4 +1,4 @@
-"""What stands in the place of a picture that could not be read."""
+"""Stands in place of a picture that could not be read."""
 
 from __future__ import annotations
 

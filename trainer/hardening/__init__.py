@@ -1,18 +1,18 @@
-"""Methods of hardening, one a file; the file's name is the method's on the command line, with `-` for `_`.
+"""Methods of hardening, one per file. The file's name is the method's name on the command line, with `-` for `_`.
 
 A method's file defines
 
 - SETTINGS, its settings with their defaults;
-- STEPS, the number of steps of its inner attack, or None where `--steps` chooses it;
+- STEPS, the number of steps of its inner attack, or None if `--steps` chooses it;
 - MIXES, whether part of a batch may stay clean;
 - `perturb(batch, **settings) -> images`, the images to train on: float32 (N, 3, H, W);
-- `loss(batch, perturbed, **settings) -> (loss, logits)`: a scalar and the answers (N, classes), with a graph, of
-  `batch.model`;
-- where each batch is trained on several times, a setting `repeats`;
-- where a setting is one of several words, CHOICES: the words by setting;
-- where not every norm is possible, NORMS: those that are.
+- `loss(batch, perturbed, **settings) -> (loss, logits)`: a scalar and the logits (N, classes) of the model in
+  training, with a graph;
+- a setting `repeats`, if each batch is trained on several times;
+- CHOICES, the allowed words by setting, if a setting is a word;
+- NORMS, the possible norms, if not every norm is possible.
 
-Nothing else needs to change when a file is added.
+To add a method, add a file; nothing else has to change.
 """
 
 from __future__ import annotations
@@ -40,16 +40,16 @@ class Method(Protocol):
         """The images to train on."""
 
     def loss(self, batch: Batch, perturbed: Tensor, **settings: Any) -> tuple[Tensor, Tensor]:
-        """The loss and the logits that it was computed from."""
+        """The loss, and the logits from which it was computed."""
 
 
 def names() -> tuple[str, ...]:
-    """The methods that are there, by file."""
+    """Names of the available methods."""
     return tuple(sorted(module.name.replace("_", "-") for module in pkgutil.iter_modules(__path__)))
 
 
 def load(name: str, given: Mapping[str, Any] | None = None) -> tuple[Method, dict[str, Any]]:
-    """The method of that name and its settings, defaults filled in; raises InvalidInputError for unknown ones."""
+    """The method with this name and its settings with defaults; raises InvalidInputError for unknown ones."""
     if name not in names():
         raise InvalidInputError(choose_one("hardening", name, ("none", *names())))
     method = cast(Method, importlib.import_module(f"{__name__}.{name.replace('-', '_')}"))
@@ -65,9 +65,9 @@ def load(name: str, given: Mapping[str, Any] | None = None) -> tuple[Method, dic
 
 
 def parse(text: str) -> tuple[str, dict[str, Any]]:
-    """The method and the settings given in `NAME` or `NAME:key=value,...`, as in `trades:beta=6`.
+    """The method and the settings in `NAME` or `NAME:key=value,...`, such as `trades:beta=6`.
 
-    Raises InvalidInputError for what is unknown or out of range.
+    Raises InvalidInputError for unknown names and for values out of range.
     """
     name, given = parse_named(text, kind="hardening", defaults_of=lambda name: load(name)[1])
     load(name, given)

@@ -1,6 +1,6 @@
 """FGSM-RS (Wong et al. 2020, https://arxiv.org/abs/2001.03994): one step from a random start.
 
-It can overfit to its own attack from one epoch to the next; `trainer.overfitting` watches for that.
+It can overfit to its own attack from one epoch to the next; `trainer.overfitting` checks for that.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ MIXES = True
 
 
 def perturb(batch: Batch, *, alpha: float) -> Tensor:
-    """The batch with all but its clean images moved by one step. alpha: its size in eps, before it is projected."""
+    """Move all but the clean images of the batch by one step. alpha: step size in units of eps, before projection."""
     return batch.ascend(batch.attacked.now(), step_share=alpha)
 
 

@@ -1,8 +1,8 @@
-"""Free adversarial training (Shafahi et al. 2019, https://arxiv.org/abs/1904.12843): one backward pass gives both gradients.
+"""Free adversarial training (Shafahi et al. 2019, https://arxiv.org/abs/1904.12843): one backward pass, two gradients.
 
-Each batch is trained on `repeats` times. Each time the perturbation takes one step along the input gradient that the last
-backward pass of the weights left behind, so that no gradient is computed for the attack alone. It is carried from batch to
-batch within an epoch and begins each epoch anew, so that a resumed training needs none of the last one.
+Each batch is trained on `repeats` times. Each time, the perturbation takes one step along the input gradient left by the
+previous backward pass for the weights, so the attack needs no gradient of its own. The perturbation is carried from batch to
+batch within an epoch and starts again in each epoch, so a resumed training needs nothing from the previous one.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ NORMS = ("linf",)
 
 @torch.no_grad()
 def perturb(batch: Batch, *, repeats: int) -> Tensor:
-    """The images plus the perturbation so far: a leaf, whose gradient the next call steps along.
+    """The images plus the perturbation so far, as a leaf. The next call takes a step along its gradient.
 
-    repeats: called m in the paper. Under linf alone a perturbation can be carried from one image to another.
+    repeats: called m in the paper. Only a linf perturbation can be carried from one image to another.
     """
     radii = batch.radii()
     offset = batch.carried.get("offset")

@@ -1,4 +1,4 @@
-"""MART (Wang et al. 2020, https://openreview.net/forum?id=rklOg6EFwS): misclassified images count more."""
+"""MART (Wang et al. 2020, https://openreview.net/forum?id=rklOg6EFwS): misclassified images have more weight."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ STEPS: int | None = None
 MIXES = False
 
 _ABOVE_1 = 1.0001
-"""The authors' own: keeps the logarithm finite where a wrong class has all the probability."""
+"""The authors' own value. It keeps the logarithm finite if a wrong class has all the probability."""
 
 
 def perturb(batch: Batch, *, beta: float) -> Tensor:
@@ -24,10 +24,10 @@ def perturb(batch: Batch, *, beta: float) -> Tensor:
 
 
 def loss(batch: Batch, perturbed: Tensor, *, beta: float) -> tuple[Tensor, Tensor]:
-    """The boosted cross-entropy + beta times the mean divergence, each image by how unsure its clean answer is.
+    """Boosted cross-entropy plus beta times the mean divergence, each image weighted by the doubt of its clean answer.
 
-    beta: called lambda in the paper. Boosted: plus -log(1 - p), p being the largest probability of a wrong class. The
-    weights of the classes are in all terms.
+    beta: called lambda in the paper. Boosted: plus -log(1 - p), with p the largest probability of a wrong class. The class
+    weights are in all terms.
     """
     clean = batch.logits(batch.images)
     moved = batch.logits(perturbed)

@@ -21,10 +21,10 @@ CHOICES: Mapping[str, tuple[str, ...]] = {"ascend": ("cross-entropy", "adjusted"
 
 
 def perturb(batch: Batch, *, ascend: str) -> Tensor:
-    """The batch with all but its clean images attacked.
+    """Attack all but the clean images of the batch.
 
-    ascend: what the inner attack ascends. `cross-entropy`; `adjusted`, the cross-entropy of the logits as logit adjustment
-    has them; `margin` (Carlini and Wagner 2017) or `dlr` (Croce and Hein 2020).
+    ascend: loss of the inner attack. `cross-entropy`; `adjusted`, the cross-entropy with logit adjustment; `margin` (Carlini
+    and Wagner 2017); or `dlr` (Croce and Hein 2020).
     """
     return batch.ascend(batch.attacked.now(), loss=_loss_named(ascend, batch))
 

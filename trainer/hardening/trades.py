@@ -1,4 +1,4 @@
-"""TRADES (Zhang et al. 2019, https://arxiv.org/abs/1901.08573): clean loss, plus how far answers move."""
+"""TRADES (Zhang et al. 2019, https://arxiv.org/abs/1901.08573): clean loss plus a penalty for changed answers."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ MIXES = False
 
 
 def perturb(batch: Batch, *, beta: float) -> Tensor:
-    """The images near the clean ones whose answers are farthest from theirs, by the Kullback-Leibler divergence.
+    """Images near the clean ones whose answers have the largest Kullback-Leibler divergence from the clean answers.
 
-    The attack ascends the cross-entropy with the clean answers as soft labels, which has the divergence's gradient. It
-    starts anywhere in the ball, where the original starts from a thousandth of Gaussian noise.
+    The attack increases the cross-entropy with the clean answers as soft labels, which has the same gradient as the
+    divergence. It starts anywhere in the ball; the original starts at a thousandth of Gaussian noise.
     """
     attacked = batch.attacked.now()
     with torch.no_grad():
@@ -29,7 +29,7 @@ def perturb(batch: Batch, *, beta: float) -> Tensor:
 
 
 def loss(batch: Batch, perturbed: Tensor, *, beta: float) -> tuple[Tensor, Tensor]:
-    """The objective on clean images + beta times the mean divergence, with the weights of the classes in both."""
+    """The objective on clean images plus beta times the mean divergence, both with the class weights."""
     clean = batch.logits(batch.images)
     moved = batch.logits(perturbed)
     return batch.objective(clean, batch.labels) + beta * batch.objective.mean(divergence(clean, moved), batch.labels), moved

@@ -1,8 +1,9 @@
-"""Fresh attacks on an engine that know its source model, one a file; the file's name is the probe's on the command line.
+"""Fresh attacks on an engine that use its source model, one per file. The file's name is the name on the command line.
 
-The search follows the source's gradients and asks the engine at every step. Its file defines `search(model, target, images,
-labels, *, start, threat_model, generator, tick, queries) -> (images, queries)`, which with the model given is what
-skinaudit.audit.evidence.probes calls a Search, and GATED: whether the same attack on the reference is a fair comparison.
+The search follows the source's gradients and queries the engine at every step. Its file defines `search(model, target,
+images, labels, *, start, threat_model, generator, tick, queries) -> (images, queries)`, which becomes a Search of
+skinaudit.audit.evidence.probes once the model is given, and GATED: whether the same attack on the reference is a fair
+comparison.
 """
 
 from __future__ import annotations
@@ -30,19 +31,19 @@ Target = Callable[[Pixels], NDArray[np.float32]]
 """The engine: uint8 (B, 3, H, W) -> logits float32 (B, classes)."""
 
 Ticks = Callable[[int], None]
-"""Told how many images were settled."""
+"""Called with the number of finished images."""
 
 STEPS = 100
-"""Steps at most: beyond, projected gradients find next to nothing."""
+"""Largest number of steps; further ones find almost nothing with projected gradients."""
 
 
 def names() -> tuple[str, ...]:
-    """The probes that are there, by file."""
+    """Names of the available probes."""
     return tuple(sorted(module.name for module in pkgutil.iter_modules(__path__)))
 
 
 def load(name: str, model: nn.Module) -> tuple[Callable[..., tuple[Pixels, int]], bool]:
-    """The search of a probe with its source model given (frozen here), and whether it is GATED."""
+    """The search of a probe with its source model bound (and frozen), and whether it is GATED."""
     module = importlib.import_module(f"{__name__}.{name}")
     gated: bool = module.GATED
     return partial(module.search, folded(model)), gated
@@ -63,11 +64,12 @@ def walk(
     counts: Callable[[Pixels, NDArray[np.int64]], NDArray[np.bool_]],
     direction: Callable[[Tensor, Tensor], Tensor],
 ) -> tuple[Pixels, int]:
-    """Steps along the source's gradient, one query of the target each, at the step's point rounded to 8 bit.
+    """Steps along the source's gradient, each with one query of the target at the step's point, rounded to 8 bit.
 
-    counts: which of the points may be kept. direction: from the gradient (N, 3, H, W) of the source's loss and the lead (N,)
-    of a wrong logit of it, where to step. Of the points that count the one is kept that the target likes least; an image
-    that the target misnames leaves the walk. The other parameters are those of skinaudit.audit.evidence.probes.Search.
+    counts: which of the points may be kept. direction: computes the step's direction from the gradient (N, 3, H, W) of the
+    source's loss and the lead (N,) of a wrong logit of the source. Of the points that count, the one with the worst answer
+    of the target is kept. An image leaves the walk when the target misclassifies it. Other parameters: see
+    skinaudit.audit.evidence.probes.Search.
     """
     device = device_of(model)
     clean, grid = to_pixels(images, device=device), torch.from_numpy(images)

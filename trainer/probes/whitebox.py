@@ -1,6 +1,7 @@
-"""PGD on the source with the engine in the loop: of every point on the way, the one that the engine likes least is kept.
+"""PGD on the source with the engine in the loop: of all points on the way, keep the one with the engine's worst answer.
 
-A stored set keeps what fools the source; this keeps what fools the engine. Madry et al. 2018, https://arxiv.org/abs/1706.06083.
+A stored set contains what fools the source; this finds what fools the engine. Madry et al. 2018,
+https://arxiv.org/abs/1706.06083.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ GATED = True
 
 
 def search(model: nn.Module, *given: Any, **settings: Any) -> tuple[Pixels, int]:
-    """Walk up the source's loss; see skinaudit.trainer.probes.walk."""
+    """Move to increase the source's loss; see skinaudit.trainer.probes.walk."""
     return walk(
         model, *given, **settings,
         counts=lambda points, labels: np.ones(len(points), np.bool_), direction=lambda gradient, wrong_lead: gradient,

@@ -1,1 +1,1 @@
-"""The study of Huq and Pervin (2020) again: which models, which sets, in which order, and who does the work."""
+"""The study of Huq and Pervin (2020) repeated: which models, which sets, in which order, and which process does what."""

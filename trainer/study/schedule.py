@@ -1,4 +1,4 @@
-"""Doing the stages of a study in their order, several at once where asked, and each once."""
+"""Runs the stages of a study in order, each once, several at the same time if requested."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from skinaudit.trainer.study.stages import Stage, is_done
 from skinaudit.trainer.study.work import Workplace, dataset_of, do_stage
 
 Ended = Callable[[StageRecord], None]
-"""Called when a stage has ended, its line in the log written."""
+"""Called when a stage has ended and its line in the log is written."""
 
 
 def run_study(
@@ -33,18 +33,17 @@ def run_study(
     report: Reporter | None = None,
     ended: Ended = lambda record: None,
 ) -> tuple[Stage, ...]:
-    """Do the stages of `wanted` that are not done; returns those that are left, as `remaining` does.
+    """Run the stages of `wanted` that are not done; returns those that are left, as `remaining` does.
 
-    jobs: processes that work at the same time. minutes: after them no stage begins. One whose models are not there is left.
-    Raises InvalidInputError where the folder belongs to other settings or
-    another study works in it.
+    jobs: number of processes that work at the same time. minutes: no stage starts after this time. A stage whose models are
+    missing is left. Raises InvalidInputError if the folder belongs to other settings or another study is working in it.
     """
     report = report or Reporter()
     folder, started = place.folder, time.monotonic()
     place.out.mkdir(parents=True, exist_ok=True)
     with one_writer(folder.lock, place=str(place.out), say=report.say):
         _claim(folder, place.settings)
-        dataset_of(place, report.progress("reading images"))  # once, before several processes would
+        dataset_of(place, report.progress("reading images"))  # once here; otherwise several processes would do it
         todo = remaining(place, wanted)
 
         def over() -> bool:
@@ -62,7 +61,7 @@ def run_study(
 
 
 def remaining(place: Workplace, wanted: Sequence[Stage]) -> tuple[Stage, ...]:
-    """The stages that are not done and can be: one that failed is not tried again, nor what needs its model."""
+    """Stages that are not done and can be. A failed stage is not tried again, and neither are stages that need its model."""
     failed = {record.stage for record in read_stages(place.folder) if record.state == "failed"}
     lost = {stage.model for stage in wanted if stage.name in failed and stage.kind == "train"}
     return tuple(
@@ -72,7 +71,7 @@ def remaining(place: Workplace, wanted: Sequence[Stage]) -> tuple[Stage, ...]:
 
 
 def _claim(folder: StudyFolder, settings: StudySettings) -> None:
-    """Note the settings in the folder; raises InvalidInputError where those noted there differ in more than seeds."""
+    """Record the settings in the folder; raises InvalidInputError if the recorded ones differ in more than the seeds."""
     if folder.settings.exists():
         noted = read_settings(folder.settings)
         if changed(noted, seeds=settings.seeds) != settings:
@@ -117,7 +116,7 @@ def _at_once(
 
 
 def _in_process(place: Workplace, stage: Stage) -> StageRecord:
-    """The stage, in another process: an error of a library cannot always be handed back, which would break the pool."""
+    """Run the stage in another process. Not every library's error can be sent back; such an error would break the pool."""
     try:
         return do_stage(place, stage)
     except SkinauditError:
@@ -128,11 +127,11 @@ def _in_process(place: Workplace, stage: Stage) -> StageRecord:
 
 @contextmanager
 def _processes(jobs: int) -> Iterator[ProcessPoolExecutor]:
-    """Fresh processes, as a fork of one that has used CUDA or threads does not work; after an error none goes on.
+    """Fresh processes, because a fork of a process that has used CUDA or threads does not work; all end after an error.
 
-    What they were doing is resumed later: they write whole files alone.
+    Interrupted work is resumed later, because the processes write only complete files.
     """
-    # Ctrl-C reaches all processes of a terminal at once: this one answers for all of them.
+    # Ctrl-C reaches all processes of a terminal at once. Only this one handles it, for all of them.
     ignored = (signal.SIGINT, signal.SIG_IGN)
     pool = ProcessPoolExecutor(
         jobs, mp_context=multiprocessing.get_context("spawn"), initializer=signal.signal, initargs=ignored

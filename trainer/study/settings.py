@@ -1,4 +1,4 @@
-"""Every choice of a study, as one table a scale; printed and read as TOML."""
+"""Every setting of a study, as one table per scale. Printed and read as TOML."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _Positive = Annotated[int, Range(1)]
 
 @dataclass(frozen=True)
 class Fit:
-    """What a recipe is changed to for one architecture. learning_rate: 0 keeps the recipe's."""
+    """Changes of a recipe for one architecture. learning_rate: 0 keeps the recipe's."""
 
     epochs: _Positive
     batch: Annotated[int, Range(2)]
@@ -30,7 +30,7 @@ class Fit:
 
 @dataclass(frozen=True)
 class ArchitectureSettings:
-    """One network of the study. weights: a file or name to start from, empty for random weights."""
+    """One network of the study. weights: a file or name to start from; empty for random weights."""
 
     name: str
     width: float
@@ -45,7 +45,7 @@ class ArchitectureSettings:
 
 @dataclass(frozen=True)
 class AutoAttackSettings:
-    """AutoAttack's budget. images: a random sample of the test images, all where there are fewer."""
+    """AutoAttack's budget. images: number of randomly chosen test images; all if there are fewer."""
 
     images: _Positive
     steps: _Positive
@@ -55,10 +55,10 @@ class AutoAttackSettings:
 
 @dataclass(frozen=True)
 class StudySettings:
-    """Every choice of a study. Invariant: equal values and data give equal figures on one machine.
+    """Every setting of a study. Invariant: equal values and data give equal figures on one machine.
 
     images: number of synthetic images; 0 for all of a data set. attack_steps: of the PGD sets. hardening_steps: of the PGD
-    attack in training. precision: of the training steps; `usual` is that of `skinaudit train`.
+    attack in training. precision: of the training steps; `usual` is the default of `skinaudit train`.
     """
 
     scale: str
@@ -85,7 +85,7 @@ class StudySettings:
 
     @property
     def threat_model(self) -> ThreatModel:
-        """That of hardening and of all sets."""
+        """The threat model of hardening and of all sets."""
         return ThreatModel("linf", parse_eps(self.eps))
 
     def architecture(self, name: str) -> ArchitectureSettings:
@@ -108,8 +108,9 @@ SCALES: Mapping[str, StudySettings] = {
             _architecture("vgg16", 1.0, paper=Fit(60, 16, 0.01), default=Fit(20, 32, 0.0)),
         ),
     ),
-    # The same size in some minutes of a GPU: larger batches, fewer epochs and steps. So few epochs from random weights leave
-    # VGG16 a constant answer without batch norm.
+    # The same size in a few minutes on a GPU: larger batches, fewer epochs and steps. With so few epochs from random
+    # weights,
+    # VGG16 without batch norm keeps giving a constant answer.
     "gpu": StudySettings(
         scale="gpu", size=224, images=0, eps="2/255", attack_steps=20, hardening_steps=3, precision="bf16", seeds=1,
         splits=("lesion", "paper"), recipes=("paper", "default"),
@@ -138,7 +139,7 @@ SCALES: Mapping[str, StudySettings] = {
 
 
 def read_settings(path: Path) -> StudySettings:
-    """The settings in a TOML file; raises InvalidInputError, naming file and field, for what does not fit."""
+    """Settings from a TOML file; raises InvalidInputError, which names file and field, for values that do not fit."""
     plain = read_toml(path, kind="settings of a study", again=_AGAIN)
     settings: StudySettings = build(StudySettings, plain, where=str(path), again=_AGAIN)
     return settings
@@ -154,7 +155,7 @@ def changed(
     weights: Mapping[str, str] | None = None,
     precision: Literal["usual", "fp32", "tf32", "bf16"] | None = None,
 ) -> StudySettings:
-    """The settings with those replaced that are not None; epochs and batch in every recipe. weights: by architecture.
+    """The settings with those replaced that are not None. epochs, batch: in every recipe. weights: by architecture.
 
     Raises InvalidInputError for weights of an architecture that the study does not have.
     """
@@ -183,12 +184,12 @@ def changed(
 
 
 def to_toml(settings: StudySettings) -> str:
-    """The settings as the TOML that `read_settings` reads."""
+    """The settings as TOML that `read_settings` reads."""
     return "\n".join(_lines(settings, "")) + "\n"
 
 
 def _lines(value: Any, path: str) -> Iterator[str]:
-    """Plain values first, then tables, as TOML wants it."""
+    """Plain values first, then tables, as TOML requires."""
     entries = [(field.name, getattr(value, field.name)) for field in fields(value)]
     tables = [(name, item) for name, item in entries if is_dataclass(item) or _are_tables(item)]
     for name, item in entries:

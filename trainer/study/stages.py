@@ -1,4 +1,4 @@
-"""The stages of a study, what matters most first, and which of them are done."""
+"""The stages of a study, the most important first, and which of them are done."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ Kind = Literal["train", "answer", "autoattack"]
 
 @dataclass(frozen=True)
 class Stage:
-    """One step that is done once. needs: models that have to be trained before.
+    """One step that is done once. needs: models that must be trained before.
 
-    `train` a model, with its own sets; let it `answer` the sets that were crafted on `crafted_on`; or `autoattack` it.
+    `train` a model with its own sets; let it `answer` the sets crafted on `crafted_on`; or attack it with `autoattack`.
     """
 
     kind: Kind
@@ -32,7 +32,7 @@ class Stage:
 
     @property
     def name(self) -> str:
-        """Such as `train mobilenet-paper-standard-lesion-seed0`."""
+        """Name of the stage, such as `train mobilenet-paper-standard-lesion-seed0`."""
         return f"{self.kind} {self.model.name}" + ("" if self.crafted_on is None else f" on {self.crafted_on.name}")
 
     @property
@@ -44,10 +44,10 @@ class Stage:
 
 
 def stages(settings: StudySettings, only: Sequence[str] = ()) -> tuple[Stage, ...]:
-    """All stages in their order: first seed before others, the paper's recipe first, the split by lesions first.
+    """All stages in order: the first seed before others, the paper's recipe first, the split by lesions first.
 
-    only: names of architectures, recipes (`recipe-paper`), splits (`split-lesion`) or kinds of stages; a stage is left out
-    where names of one sort are given and it has none of them. Raises InvalidInputError for another name.
+    only: names of architectures, recipes (`recipe-paper`), splits (`split-lesion`) or kinds of stages. For each sort of name
+    that is given, only stages with one of these names stay. Raises InvalidInputError for an unknown name.
     """
     allowed = _selected_names(settings, only)
     models = [
@@ -63,7 +63,7 @@ def stages(settings: StudySettings, only: Sequence[str] = ()) -> tuple[Stage, ..
 
 
 def _of_models(models: Sequence[StudyModel]) -> Iterator[Stage]:
-    """Each model, and as soon as its partners are there what it answers to their sets; attacks behind each split."""
+    """Each model, then its answers to the sets of its partners as soon as these exist; AutoAttack after each split."""
     for _, members in groupby(models, key=_group):
         group = list(members)
         for index, model in enumerate(group):
@@ -77,7 +77,7 @@ def _of_models(models: Sequence[StudyModel]) -> Iterator[Stage]:
 
 
 def _group(model: StudyModel) -> tuple[str, str, int]:
-    """Models of one group have the same test images."""
+    """The group of a model. Models of one group have the same test images."""
     return model.recipe, model.split, model.seed
 
 
@@ -104,7 +104,7 @@ def _selected_names(settings: StudySettings, only: Sequence[str]) -> set[str]:
 
 
 def is_done(folder: StudyFolder, stage: Stage, settings: StudySettings) -> bool:
-    """Whether the files of a stage are there; a stage whose models changed since is not done."""
+    """Whether the files of a stage exist. A stage whose models have changed since is not done."""
     if not all(is_trained(folder, model) for model in (*stage.needs, stage.model)):
         return False
     if stage.kind == "autoattack":
@@ -121,24 +121,24 @@ def is_trained(folder: StudyFolder, model: StudyModel) -> bool:
 
 
 def is_crafted(folder: StudyFolder, model: StudyModel, path: Path) -> bool:
-    """Whether there is a set that was crafted on the present model."""
+    """Whether the set exists and was crafted on the present model."""
     return path.exists() and open_set(path).info.source == read_run(folder.run(model).path).weights.digest
 
 
 def answers_there(folder: StudyFolder, model: StudyModel, crafted_on: StudyModel, name: str) -> bool:
-    """Whether there are answers of the present model to the present set."""
+    """Whether the answers of the present model to the present set exist."""
     weights = read_run(folder.run(model).path).weights.digest
     image_set = open_set(folder.run(crafted_on).set_file(name))
     return read_answers(folder.answers(model, crafted_on, name), weights=weights, image_set=image_set) is not None
 
 
 def own_plans(settings: StudySettings) -> tuple[AttackPlan, ...]:
-    """The adversarial sets that each training ends with."""
+    """The adversarial sets with which each training ends."""
     return set_plans(settings.threat_model, set_attacks(settings))
 
 
 def set_attacks(settings: StudySettings) -> tuple[str, ...]:
-    """The attacks of these sets: those of the paper."""
+    """The attacks of these sets, which are the paper's."""
     return "fgsm", f"pgd:steps={settings.attack_steps}"
 
 

@@ -1,4 +1,4 @@
-"""Doing one stage of a study: train a model, answer a set, or attack a model."""
+"""Does one stage of a study: train a model, answer a set, or attack a model."""
 
 from __future__ import annotations
 
@@ -47,9 +47,9 @@ class Workplace:
 
 
 def do_stage(place: Workplace, stage: Stage, report: Reporter | None = None) -> StageRecord:
-    """Do one stage; a training that was interrupted goes on. A training that diverges is a result, not an error.
+    """Do one stage; an interrupted training continues. A training that diverges is a result, not an error.
 
-    So is one whose last weights give logits that no set can hold.
+    So is one whose last weights give logits that a set cannot store.
     """
     report, started = report or Reporter(), time.perf_counter()
     torch.set_num_threads(place.threads)
@@ -71,12 +71,12 @@ def do_stage(place: Workplace, stage: Stage, report: Reporter | None = None) -> 
 
 
 def device_name() -> str:
-    """What the stages run on."""
+    """The device on which the stages run."""
     return torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
 
 
 def dataset_of(place: Workplace, progress: Progress | None = None) -> Dataset:
-    """The images of the study at its size, read once a process."""
+    """The images of the study at its size, read once per process."""
     return _dataset(place.data, place.settings.size, place.settings.images, progress)
 
 
@@ -123,7 +123,7 @@ def _answer(place: Workplace, model: StudyModel, crafted_on: StudyModel) -> None
 
 
 def _autoattack(place: Workplace, model: StudyModel, report: Reporter) -> None:
-    """AutoAttack on a random sample of the test images, the same for all models that share them."""
+    """AutoAttack on a random sample of the test images, the same sample for all models with the same test images."""
     settings, files = place.settings, place.folder.attacked(model)
     manifest, network = _open(place.folder, model)
     clean = open_clean_set(place.folder.run(model).path, manifest)

@@ -1,6 +1,6 @@
-"""The page's templates: what Jinja compiles them to is kept in the user's cache folder, as Python keeps its own modules.
+"""The page's templates. Their compiled code is kept in the user's cache folder, as Python keeps its own modules.
 
-The folder holds nothing that cannot be made again. What lies in it is run, so it is left alone where others may write to it.
+Everything in the folder can be made again. Its content is executed, so it is not used if other users may write to it.
 """
 
 from __future__ import annotations
@@ -42,13 +42,13 @@ _FILTERS = {
     "share": words.share,
     "short": short,
     "span": words.span,
-    "turned_benign": turned_benign_text,
+    "turned_benign": lambda gate: words.printed(turned_benign_text(gate)),
     "turned_since": turned_since_text,
 }
 
 
 def page_template() -> Template:
-    """The template of the whole page; a value that it names and does not get is an error."""
+    """The template of the whole page. A value that it names but does not get is an error."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
@@ -62,7 +62,7 @@ def page_template() -> Template:
 
 
 def _cache() -> BytecodeCache | None:
-    """The cache; None where there can be none, or where somebody else could put code there.
+    """The cache; None if there can be none, or if another user could put code there.
 
     Jinja itself compiles again when a template's text or the Python version changes. The compiled code also depends on
     Jinja's version and on the options; both are in the files' names. Each file begins with a digest of the rest: one

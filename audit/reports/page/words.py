@@ -1,8 +1,8 @@
-"""Figures and names of an audit in the words of the HTML report."""
+"""Figures and names of an audit as texts of the HTML report."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from skinaudit.audit.checks import Severity
 from skinaudit.audit.figures.metrics import Hits
@@ -11,7 +11,7 @@ from skinaudit.audit.figures.statistics import PairedDrop
 from skinaudit.audit.figures.text import counted_images, margin_text, power_text
 from skinaudit.audit.judgement.policy import Policy
 from skinaudit.audit.judgement.result import AuditResult, BaselineResult, Gate, Verdict
-from skinaudit.audit.reports.parts.wording import baseline_text
+from skinaudit.audit.reports.parts.wording import TURNED, baseline_text, shown_interval
 
 NOTHING = "\u2013"
 """Shown if there is no figure; never a 0."""
@@ -35,8 +35,8 @@ QUESTIONS: Mapping[str, str] = {
     "baseline-malignant-to-benign": "malignant for the baseline, called benign",
 }
 """The question of each gate, by rule."""
-_TURNED = ("turned-benign", "baseline-malignant-to-benign")
-"""Rules that bound a share of malignant images."""
+_MATRIX_CHARACTERS = 70
+"""In one row of a confusion matrix: with more, two matrices do not fit side by side."""
 SEVERITIES: Mapping[Severity, str] = {
     Severity.FAIL: "Failures",
     Severity.INCONCLUSIVE: "What forbids a pass",
@@ -51,7 +51,7 @@ def percent(fraction: float | None) -> str:
 
 
 def share(hits: Hits | None) -> str:
-    """`56.6%`, or nothing where there is no image."""
+    """`56.6%`, or nothing if there is no image."""
     return percent(None if hits is None else hits.share)
 
 
@@ -62,7 +62,7 @@ def points(fraction: float) -> str:
 
 
 def printed(figures: str) -> str:
-    """Figures as the other formats word them, with the page's minus signs: `\u22120.3 [\u22120.9, +0.4]`."""
+    """Figures worded as in the other formats, with the page's minus signs: `\u22120.3 [\u22120.9, +0.4]`."""
     return NOTHING if figures == "-" else figures.replace("-", "\u2212")
 
 
@@ -74,7 +74,7 @@ def span(drop: PairedDrop | None) -> str:
 
 
 def logits(value: float) -> str:
-    """A size in logits to two digits: `0.20`, `27`, `< 0.001`."""
+    """A size in logits with two digits: `0.20`, `27`, `< 0.001`."""
     if value < 0.001:
         return "< 0.001" if value else "0"
     return f"{value:.0f}" if value >= 9.95 else f"{value:.1f}" if value >= 0.995 else f"{value:.2g}".ljust(4, "0")
@@ -90,12 +90,18 @@ def power(value: float | None) -> str:
     return NOTHING if value is None else power_text(value)
 
 
+def too_wide(names: Sequence[str]) -> bool:
+    """Whether two confusion matrices whose column heads are these class names are wider than the page."""
+    columns = sum(max(len(name), 4) + 2 for name in (*names, "images"))
+    return max(map(len, names), default=0) + columns > _MATRIX_CHARACTERS
+
+
 def gate_value(gate: Gate) -> str:
     """The measured value in the unit of the gate, with its interval."""
     if gate.counts:
         return f"{gate.value:.0f}"
-    write = percent if gate.rule in ("floor", *_TURNED) else points
-    interval = gate.interval
+    write = percent if gate.rule in ("floor", *TURNED) else points
+    interval = shown_interval(gate)
     return write(gate.value) + ("" if interval is None else f" [{write(interval.low)}, {write(interval.high)}]")
 
 
@@ -105,9 +111,9 @@ def gate_limit(gate: Gate) -> str:
         return f"at most {counted_images(gate.limit)}"
     if gate.rule == "floor":
         return f"at least {percent(gate.limit)}"
-    if gate.rule in _TURNED:
+    if gate.rule in TURNED:
         return f"below {percent(gate.limit)}"
-    digits = 1 if gate.rule == "subgroup-drop" else 9  # its limit holds the measured loss of the rest
+    digits = 1 if gate.rule == "subgroup-drop" else 9  # its limit includes the measured loss of the rest
     return f"below {margin_text(round(100 * gate.limit, digits))} points"
 
 

@@ -3,11 +3,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 from linear_run import change_set, probed
 
 from skinaudit.audit.checks import Evidence, Severity
 from skinaudit.audit.checks.void_gates import check
+from skinaudit.audit.figures.at_threshold import at_threshold
 from skinaudit.audit.judgement.gates import judge
 from skinaudit.audit.judgement.policy import Policy
 
@@ -67,3 +69,20 @@ def test_fresh_attacks_have_a_margin_as_well(honest: Evidence) -> None:
         finding.set for finding in check(judged(evidence, probe_margin=50.0)) if finding.text.startswith("probe-drop")
     ] == ["probe square linf 24/255"]
     assert not [finding for finding in check(judged(evidence)) if finding.text.startswith("probe-drop")]
+
+
+@pytest.mark.parametrize(
+    ("sensitivity", "margin", "severity"),
+    [(0.0, 5.0, Severity.NOTE), (0.02, 5.0, Severity.NOTE), (0.5, 60.0, Severity.INCONCLUSIVE), (0.5, 5.0, None)],
+)
+def test_a_source_without_sensitivity_at_the_threshold_has_nothing_to_lose(
+    honest: Evidence, sensitivity: float, margin: float, severity: Severity | None
+) -> None:
+    labels = np.repeat([0, 1], 100)
+    called = np.arange(200) < 100 * sensitivity
+    point = at_threshold(
+        called, called, labels=labels, groups=np.arange(200), malignant=(0,), prevalence=None, confidence=0.95
+    )
+    evidence = judged(change_set(honest, 1, at_threshold=point), operating_specificity=0.9, operating_margin=margin)
+    about_point = [finding for finding in check(evidence) if finding.text.startswith("operating-sensitivity")]
+    assert [finding.severity for finding in about_point] == ([] if severity is None else [severity])

@@ -30,6 +30,7 @@ from skinaudit.audit.reports.html import render
 from skinaudit.audit.reports.page import gallery, words
 from skinaudit.audit.reports.page.charts import drop_chart
 from skinaudit.audit.reports.page.drawing import COLOURS
+from skinaudit.audit.reports.parts.cases import gate_figures
 from skinaudit.errors import MissingDependencyError
 
 pytest.importorskip("jinja2", reason="the HTML report needs the extra `report`")
@@ -243,15 +244,22 @@ def test_every_gate_is_there_once_with_what_it_measured_and_asked(losing: AuditR
         measured, limit, p = words.gate_value(gate), words.gate_limit(gate), words.probability(gate.p_value)
         power = words.power(gate.power)
         expected.append([gate.set, f"{words.QUESTIONS[gate.rule]}{detail}", measured, limit, f"{gate.images}", power, p])
+    answers = [cells.pop(2) for cells in gate_rows]
     assert any(gate.power is not None for gate in losing.gates)
-    assert sorted(cells[:7] for cells in gate_rows) == sorted(expected)
+    assert sorted(gate_rows) == sorted(expected)
     failed = sum(gate.judgement.verdict is Verdict.FAIL for gate in losing.gates)
-    assert [cells[7] for cells in gate_rows[:failed]] == ["FAIL"] * failed
+    assert answers[:failed] == ["FAIL"] * failed
     assert failed > 2
 
 
 def text(markup: str) -> str:
     return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", markup)).split())
+
+
+def test_names_of_classes_may_be_too_wide_for_two_matrices_side_by_side() -> None:
+    assert not words.too_wide(["mel", "nv", "bcc", "akiec", "bkl", "df", "vasc"])
+    assert not words.too_wide(["melanoma", "carcinoma", "keratosis", "nevus", "other"])
+    assert words.too_wide(["melanoma", "basal cell carcinoma", "benign keratosis", "melanocytic nevus"])
 
 
 def test_a_gate_is_told_in_its_own_unit() -> None:
@@ -262,6 +270,9 @@ def test_a_gate_is_told_in_its_own_unit() -> None:
     assert (words.gate_value(flips), words.gate_limit(flips)) == ("3", "at most 2 images")
     floor = Gate("floor", "pgd", "accuracy", 0.615, 0.6, Interval(0.58, 0.65), 0.7, 900, undecided)
     assert (words.gate_value(floor), words.gate_limit(floor)) == ("61.5% [58.0%, 65.0%]", "at least 60.0%")
+    turned = Gate("turned-benign", "pgd", "malignant", 0.027, 0.05, Interval(-0.07, 0.138), 1.0, 37, undecided)
+    assert (words.gate_value(turned), words.gate_limit(turned)) == ("2.7% [0.0%, 13.8%]", "below 5.0%")
+    assert gate_figures(turned) == "2.7% [0.0, 13.8] of 37 turned benign, bound 5.0%"
     assert [words.probability(p) for p in (None, 0.0004, 0.0254, 1.0)] == ["\u2013", "< 0.001", "0.025", "1.000"]
     assert [words.logits(difference) for difference in (0.0, 5.8e-5, 0.0014, 0.19, 0.2, 1.04, 9.96, 27.3)] == [
         "0", "< 0.001", "0.0014", "0.19", "0.20", "1.0", "10", "27"
@@ -442,10 +453,13 @@ def test_every_cancer_that_turned_benign_has_a_card_and_the_rest_are_counted(
         assert f"{count - 40} more malignant images turned benign; the JSON report names all." in shelf.notes
 
 
-def test_many_classes_stand_in_rows_and_upright(losing: AuditResult, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("limit", ["html.MANY_CLASSES", "page.words._MATRIX_CHARACTERS"])
+def test_many_or_long_classes_stand_in_rows_and_upright(
+    losing: AuditResult, limit: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     page_of_few = render(losing)
     assert 'class="confusion many"' not in page_of_few
-    monkeypatch.setattr("skinaudit.audit.reports.html.MANY_CLASSES", 3)
+    monkeypatch.setattr(f"skinaudit.audit.reports.{limit}", 3)
     page = render(losing)
     Page(page)
     assert page.count('class="confusion many"') == page.count('class="confusion') == page_of_few.count('class="confusion"')

@@ -1,4 +1,4 @@
-"""How an archive's file describes its table, and the few ways in which tables store a diagnosis."""
+"""How the file of an archive describes its table, and the usual ways in which tables store a diagnosis."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ Line = Mapping[str, str]
 
 
 class NoLabel(ValueError):  # noqa: N818 (it says what a line lacks)
-    """A line names no class; the message says why, and becomes the reason for which the image is left out."""
+    """Raised for a line that names no class. Its message is recorded as the reason for leaving the image out."""
 
 
 @dataclass(frozen=True)
 class Archive:
-    """How the table of one archive is read. Columns that are named nowhere here do no harm.
+    """How to read the table of one archive. Columns that are not named here are ignored.
 
-    needs and unless are spelled as in the table, other columns folded (see skinaudit.trainer.data.tables.fold).
+    `needs` and `unless` are spelled as in the table, other columns folded (see skinaudit.trainer.data.tables.fold).
 
-    needs: the columns by which the table is recognised, `image` among them, in the absence of those in `unless`. image: the
-    image's name. label: the class of a line, one of `classes`; raises NoLabel. classes: in the order of the archive.
-    malignant: those of them that the archive calls malignant, the most important one first. complete: every class has
-    images, so a table without one was cut short; otherwise classes without an image are left out, and that is noted but for
-    `rare` ones.
+    needs: columns by which the table is recognised, including `image`, if the columns in `unless` are absent. image: column
+    with the image's name. label: returns the class of a line, one of `classes`; raises NoLabel. classes: in the archive's
+    order. malignant: the classes that the archive calls malignant, the most important one first. complete: every class has
+    images, so a table without one of them was cut short. Otherwise classes without images are left out, with a note unless
+    they are in `rare`.
 
-    lesion, patient: columns that name them, empty where the archive has none. each_has_lesion: an image without a lesion is
-    an error of the table; otherwise such an image is a lesion of its own. subgroups: the column of each of
-    skinaudit.trainer.data.subgroups.NAMES that the archive has, the first one that is there. source: the source of a line,
-    where it takes more than a column.
+    lesion, patient: columns with their names, empty if the archive has none. each_has_lesion: if True, an image without a
+    lesion is an error in the table; otherwise it counts as a lesion of its own. subgroups: for names in
+    skinaudit.trainer.data.subgroups.NAMES, the possible columns; the first one present counts. source: returns the source of
+    a line, if it needs more than one column.
     """
 
     title: str
@@ -51,22 +51,22 @@ class Archive:
     source: Callable[[Line], str] | None = None
 
     def lacks(self, columns: Collection[str]) -> tuple[str, ...]:
-        """Those of `needs` that are not among the folded `columns`, as they are spelled in the table."""
+        """Columns of `needs` that are not among the folded `columns`, spelled as in the table."""
         return tuple(name for name in self.needs if _folded(name) not in columns)
 
     def fits(self, columns: Collection[str]) -> bool:
-        """Whether a table of these folded columns is one of this archive."""
+        """Whether a table with these folded columns belongs to this archive."""
         return not self.lacks(columns) and not any(_folded(name) in columns for name in self.unless)
 
 
 @cache
 def _folded(name: str) -> str:
-    """As fold, of the few names that archives have: folders may hold 100,000 files to compare them with."""
+    """Same as fold, cached for the few names that archives have: a folder may hold 100,000 files to compare with them."""
     return fold(name)
 
 
 def named(column: str, classes: Mapping[str, str]) -> Callable[[Line], str]:
-    """Read the class from one column; `classes` gives the class of each name, compared without capitals."""
+    """Read the class from one column. classes: class for each name; upper and lower case are the same."""
 
     def label(line: Line) -> str:
         name = classes.get(line[column].casefold())
@@ -79,13 +79,13 @@ def named(column: str, classes: Mapping[str, str]) -> Callable[[Line], str]:
 
 
 _WORDS = {"false": "0", "true": "1"}
-"""What pandas and spreadsheet programs make of 0 and 1."""
+"""Forms that pandas and spreadsheet programs give to 0 and 1."""
 
 
 def one_hot(columns: Mapping[str, str]) -> Callable[[Line], str]:
-    """Read the class from one column a class, of which one holds 1 and the others 0; a decimal comma is one, too.
+    """Read the class from columns of which one holds 1 and the others 0. A decimal comma is accepted.
 
-    columns: the class of each column. A column that the table lacks counts as 0. True and False are 1 and 0.
+    columns: the class of each column. A column that the table lacks counts as 0. True and False count as 1 and 0.
     """
 
     def label(line: Line) -> str:
@@ -102,7 +102,7 @@ def one_hot(columns: Mapping[str, str]) -> Callable[[Line], str]:
 
 
 BINARY = ("benign", "malignant")
-"""The two classes of tables that tell benign from malignant and nothing else."""
+"""The two classes of tables that only distinguish benign from malignant."""
 
 
 def zero_or_one(*columns: str) -> Callable[[Line], str]:

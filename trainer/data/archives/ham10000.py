@@ -1,7 +1,7 @@
-"""HAM10000 as Dataverse and Kaggle hand it out, and the ISIC 2018 Task 3 test table of the same Dataverse page.
+"""HAM10000 as distributed by Dataverse and Kaggle, and the ISIC 2018 Task 3 test table from the same Dataverse page.
 
-Columns: lesion_id, image_id, dx, dx_type, age, sex, localization, and dataset in the later versions.
-Tschandl, Rosendahl, Kittler, "The HAM10000 dataset", Scientific Data 5, 180161 (2018), https://doi.org/10.7910/DVN/DBW86T
+Columns: lesion_id, image_id, dx, dx_type, age, sex, localization, and dataset in the later versions. Source: Tschandl,
+Rosendahl, Kittler, "The HAM10000 dataset", Scientific Data 5, 180161 (2018), https://doi.org/10.7910/DVN/DBW86T
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""The table that the ISIC Archive hands out today, of a collection or of a search.
+"""The table that the ISIC Archive now provides for a collection or a search.
 
-Columns, as far as they are read: isic_id, attribution, age_approx, anatom_site_1 to anatom_site_5 (anatom_site_general
-before 2025), diagnosis_1 to diagnosis_5, fitzpatrick_skin_type, lesion_id, patient_id, sex. `diagnosis_1` is Benign,
-Indeterminate or Malignant, and each further level is a finer one. The classes are those of ISIC 2019; other diagnoses are
-benign_other, malignant_other and indeterminate, so that no image is left out. Lesion and patient often are unknown.
+Columns that are read: isic_id, attribution, age_approx, anatom_site_1 to anatom_site_5 (anatom_site_general before 2025),
+diagnosis_1 to diagnosis_5, fitzpatrick_skin_type, lesion_id, patient_id, sex. `diagnosis_1` is Benign, Indeterminate or
+Malignant, and each further level is finer. The classes are those of ISIC 2019; other diagnoses become benign_other,
+malignant_other and indeterminate, so no image is left out. Lesion and patient are often unknown.
 https://www.isic-archive.com; levels and spellings: https://github.com/ImageMarkup/isic-metadata (diagnosis_hierarchical.py)
 """
 
@@ -26,7 +26,7 @@ _BY_LEVELS = (
     ("vasc", "hemorrhagic lesions", ""),
     ("scc", "malignant epidermal proliferations", "squamous cell carcinoma"),
 )
-"""A class, and how the second and third level of its diagnoses begin. One is not enough: `Nevus anemicus` is vascular."""
+"""Classes, and how levels 2 and 3 of their diagnoses start. One level is not enough: `Nevus anemicus` is vascular."""
 
 
 def _label(line: Line) -> str:

@@ -1,8 +1,8 @@
-"""ISIC 2018 Task 3: ground truth of training, validation and test, one column a class; lesion groupings in a second table.
+"""ISIC 2018 Task 3: ground truth of training, validation and test, one column per class; lesions in a second table.
 
-Columns: image, MEL, NV, BCC, AKIEC, BKL, DF, VASC; of the groupings: image, lesion_id, diagnosis_confirm_type.
-Codella et al., "Skin Lesion Analysis Toward Melanoma Detection 2018", https://arxiv.org/abs/1902.03368;
-https://challenge.isic-archive.com/data/#2018
+Columns: image, MEL, NV, BCC, AKIEC, BKL, DF, VASC; in the table of lesion groupings: image, lesion_id,
+diagnosis_confirm_type. Source: Codella et al., "Skin Lesion Analysis Toward Melanoma Detection 2018",
+https://arxiv.org/abs/1902.03368; https://challenge.isic-archive.com/data/#2018
 """
 
 from __future__ import annotations

@@ -1,10 +1,9 @@
-"""ISIC 2019: one column a class, with the column UNK of the test table; age, sex, site and lesions in a second table.
+"""ISIC 2019: one column per class, and UNK in the test table; age, sex, site and lesions in a second table.
 
-Columns: image, MEL, NV, BCC, AK, BKL, DF, VASC, SCC, UNK, and weights of the score in the test table; of the metadata:
-image, age_approx, anatom_site_general, lesion_id (training only), sex. UNK holds no training image; in the test table it
-marks diagnoses that are none of the eight, and becomes the class `unk`. The start of a lesion's name tells its source:
-BCN, HAM or MSK.
-Combalia et al., "BCN20000", https://arxiv.org/abs/1908.02288; https://challenge.isic-archive.com/data/#2019
+Columns: image, MEL, NV, BCC, AK, BKL, DF, VASC, SCC, UNK, and score weights in the test table; in the metadata: image,
+age_approx, anatom_site_general, lesion_id (training only), sex. No training image is UNK; in the test table UNK marks
+diagnoses outside the eight, and becomes the class `unk`. The start of a lesion's name tells its source: BCN, HAM or MSK.
+Source: Combalia et al., "BCN20000", https://arxiv.org/abs/1908.02288; https://challenge.isic-archive.com/data/#2019
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
-"""ISIC 2020 (SIIM-ISIC): benign against malignant, with patients; lesions in the second version of the table.
+"""ISIC 2020 (SIIM-ISIC): benign or malignant, with patients; lesions in the second version of the table.
 
 Columns: image_name, patient_id, sex, age_approx, anatom_site_general_challenge, diagnosis, benign_malignant, target, and
-lesion_id in ISIC_2020_Training_GroundTruth_v2.csv.
-Rotemberg et al., Scientific Data 8, 34 (2021), https://doi.org/10.1038/s41597-021-00815-z;
-https://challenge.isic-archive.com/data/#2020
+lesion_id in ISIC_2020_Training_GroundTruth_v2.csv. Source: Rotemberg et al., Scientific Data 8, 34 (2021),
+https://doi.org/10.1038/s41597-021-00815-z; https://challenge.isic-archive.com/data/#2020
 """
 
 from __future__ import annotations

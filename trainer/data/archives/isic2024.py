@@ -1,8 +1,8 @@
-"""ISIC 2024 (SLICE-3D), as Kaggle hands it out: benign against malignant, with patients, sources and some lesions.
+"""ISIC 2024 (SLICE-3D) as distributed by Kaggle: benign or malignant, with patients, sources and some lesions.
 
 Columns: isic_id, target, patient_id, age_approx, sex, anatom_site_general, image_type, tbp_*, attribution,
-copyright_license, lesion_id, iddx_full, iddx_1 to iddx_5, mel_*. Only lesions that were looked at closely have a lesion_id.
-Kurtansky et al., Scientific Data 11, 884 (2024), https://doi.org/10.1038/s41597-024-03743-w
+copyright_license, lesion_id, iddx_full, iddx_1 to iddx_5, mel_*. Only lesions that were examined closely have a lesion_id.
+Source: Kurtansky et al., Scientific Data 11, 884 (2024), https://doi.org/10.1038/s41597-024-03743-w
 """
 
 from __future__ import annotations

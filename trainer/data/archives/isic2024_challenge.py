@@ -1,6 +1,6 @@
-"""ISIC 2024 (SLICE-3D), as the challenge's own page hands it out: ground truth in a table of its own.
+"""ISIC 2024 (SLICE-3D) as distributed on the challenge's own page: ground truth in a separate table.
 
-Columns of the ground truth: isic_id, malignant; of the metadata beside it those of Kaggle's table without target.
+Columns of the ground truth: isic_id, malignant; of the metadata beside it: those of Kaggle's table without target. Source:
 https://challenge2024.isic-archive.com
 """
 

@@ -1,9 +1,9 @@
-"""The table that the ISIC Archive handed out before its diagnoses had levels: one column `diagnosis`.
+"""The table that the ISIC Archive provided before its diagnoses had levels: one column `diagnosis`.
 
-Columns, as far as they are read: isic_id, attribution, age_approx, anatom_site_general, benign_malignant, diagnosis,
-fitzpatrick_skin_type, lesion_id, patient_id, sex. Diagnoses that are none of ISIC 2019's eight are benign_other,
-malignant_other or indeterminate, by `benign_malignant`.
-Spellings: https://github.com/ImageMarkup/isic-metadata (fields.py before version 2)
+Columns that are read: isic_id, attribution, age_approx, anatom_site_general, benign_malignant, diagnosis,
+fitzpatrick_skin_type, lesion_id, patient_id, sex. Diagnoses outside the eight of ISIC 2019 become benign_other,
+malignant_other or indeterminate, by `benign_malignant`. Spellings: https://github.com/ImageMarkup/isic-metadata (fields.py
+before version 2)
 """
 
 from __future__ import annotations

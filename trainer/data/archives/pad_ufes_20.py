@@ -1,10 +1,10 @@
-"""PAD-UFES-20: clinical pictures by smartphone, six diagnoses, with patients and lesions.
+"""PAD-UFES-20: clinical pictures taken with smartphones, six diagnoses, with patients and lesions.
 
 Columns: patient_id, lesion_id, smoke, drink, background_father, background_mother, age, pesticide, gender,
 skin_cancer_history, cancer_history, has_piped_water, has_sewage_system, fitspatrick, region, diameter_1, diameter_2,
 diagnostic, itch, grew, hurt, changed, bleed, elevation, img_id, biopsed. `img_id` ends in .png. The authors call BCC, MEL
-and SCC cancers (Bowen's disease counts as SCC), ACK, NEV and SEK not.
-Pacheco et al., Data in Brief 32, 106221 (2020), https://doi.org/10.1016/j.dib.2020.106221, https://doi.org/10.17632/zr7vgbcyr2
+and SCC cancers (Bowen's disease counts as SCC), but not ACK, NEV and SEK. Source: Pacheco et al., Data in Brief 32, 106221
+(2020), https://doi.org/10.1016/j.dib.2020.106221, https://doi.org/10.17632/zr7vgbcyr2
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Layouts in which folders of images are distributed, one a file; the help of the command line lists them by these names.
+"""Layouts of image folders, one per file. The command line's help lists them by the names of the files.
 
-A layout file defines `LOOKS_FOR`, what it knows its folders by, in words; `find(files) -> Path | None`, that thing among the
-files of a folder; and `list_images(named_by, files) -> Listing`, every image with its class and lesion. `LAST = True` has a
-layout tried where no other fits. Nothing else needs to change when a file is added.
+A layout file defines `LOOKS_FOR`, the text that says how it recognises a folder; `find(files) -> Path | None`, the
+recognised file or folder; and `list_images(named_by, files) -> Listing`, every image with its class and lesion. A layout
+with `LAST = True` is tried only if no other fits. To add a layout, add a file; nothing else has to change.
 """
 
 from __future__ import annotations
@@ -20,24 +20,24 @@ from skinaudit.trainer.data.tables import is_of_other_format, is_packed
 
 
 class Layout(Protocol):
-    """What a layout file offers."""
+    """The contents of a layout file."""
 
     LOOKS_FOR: str
 
     def find(self, files: Collection[Path]) -> Path | None:
-        """What names the layout among `files`, all those at any depth of a folder; None where it is another layout."""
+        """The file or folder that shows this layout; None for another layout. files: of a folder, at any depth."""
 
     def list_images(self, named_by: Path, files: Collection[Path]) -> Listing:
         """The images among `files`; raises InvalidInputError for an unusable table."""
 
 
 def names() -> tuple[str, ...]:
-    """The layouts that are there, by file."""
+    """Names of the available layouts."""
     return tuple(sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_")))
 
 
 def recognise(folder: Path) -> Listing:
-    """The images of a folder in whichever layout it has; raises InvalidInputError where it has none or several."""
+    """List the images of a folder in its layout; raises InvalidInputError if no layout fits, or several do."""
     files = find_files(folder)
     known: list[Layout] = [importlib.import_module(f"{__name__}.{name}") for name in names()]
     finds = [(layout, layout.find(files)) for layout in known]
@@ -58,7 +58,7 @@ def recognise(folder: Path) -> Listing:
 
 
 def _what_is_there(folder: Path, files: Collection[Path]) -> str:
-    """What lies in a folder that no layout fits, and what to do with files that may hold tables or pictures."""
+    """What a folder without a known layout contains, and what to do with files that may hold tables or pictures."""
     pictures = [path.relative_to(folder) for path in files if is_picture(path)]
     parts = []
     if pictures:

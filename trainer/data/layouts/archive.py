@@ -1,4 +1,4 @@
-"""Images of an archive: its table beside its pictures, at any depth. skinaudit.trainer.data.archives holds what is known."""
+"""Images of an archive: its table and its pictures, at any depth. skinaudit.trainer.data.archives has the known archives."""
 
 from __future__ import annotations
 
@@ -24,16 +24,17 @@ _PARTS = {"train(ing)?": 0, "val(id|idation)?": 1, "test(ing)?": 2}
 
 
 def find(files: Collection[Path]) -> Path | None:
-    """The first table with labels; raises InvalidInputError where several contradict or one nearly is an archive's."""
+    """The first table with labels; raises InvalidInputError if several contradict, or one nearly fits an archive."""
     tables = recognise(files)
     return tables.labelled[0] if tables else None
 
 
 def list_images(named_by: Path, files: Collection[Path], *, only: Path | None = None) -> Listing:
-    """List the images of the archive's tables among `files`; `only` names the one whose labels count.
+    """List the images of the archive's tables among `files`. only: the table whose labels count.
 
-    Tables of an archive's parts (training, validation, test) are read together, and their names say the part. Tables none of
-    whose pictures is there are left out. Raises InvalidInputError for unusable tables; unusable rows are returned in `bad`.
+    The tables of an archive's parts (training, validation, test) are read together; their names tell the part. A table is
+    left out if none of its pictures is here. Raises InvalidInputError for unusable tables; unusable rows are returned in
+    `bad`.
     """
     tables = recognise(files, only=only)
     if tables is None:
@@ -62,14 +63,14 @@ def list_images(named_by: Path, files: Collection[Path], *, only: Path | None = 
 
 
 def _name(cell: str) -> str:
-    """The image's name: without folders and without the ending of a file."""
+    """The image's name, without folders and suffix."""
     last = PureWindowsPath(cell).name
     path = PureWindowsPath(last)
     return path.stem if path.suffix.casefold() in SUFFIXES else last
 
 
 def _with_pictures(tables: Sequence[Table], archive: Archive, pictures: Pictures) -> list[Table]:
-    """The tables that have a picture here; all of them where none has, so that what is missing gets named."""
+    """The tables with pictures here; all tables if none has any, so that messages can name what is missing."""
     kept = [table for table in tables if any(pictures.of(_name(line[archive.image])) for line in table.rows)]
     return kept or list(tables)
 
@@ -84,7 +85,7 @@ def _refuse_overlap(tables: Sequence[Table], archive: Archive) -> None:
 
 
 def _parts(tables: Sequence[Path]) -> list[int | None]:
-    """The part that each table's name tells, where they tell several; raises where only some of them tell one."""
+    """The part that each table's name tells, if there are several parts; raises if only some of the names tell one."""
     parts_named = [[part for word, part in _PARTS.items() if _has_word(path, word)] for path in tables]
     parts = [of[0] if len(of) == 1 else None for of in parts_named]
     if len(set(parts)) > 1 and None in parts:
@@ -137,13 +138,13 @@ def _row(line: Line, more_lines: Sequence[Line], archive: Archive, part: int | N
 
 
 def _values(lines: Sequence[Line], column: str) -> set[str]:
-    """The names in a column; `12.0`, as pandas writes numbers beside empty cells, is 12."""
+    """The names in a column. `12.0` becomes 12: pandas writes numbers in this way if a column has empty cells."""
     cells = (known(line.get(column, "")) for line in lines) if column else ()
     return {re.sub(r"^(\d+)\.0+$", r"\1", cell) for cell in cells if cell}
 
 
 def _subgroup(name: str, lines: Sequence[Line], archive: Archive) -> str:
-    """The value of the first line and column that tell one."""
+    """The first known value of this subgroup, over lines and columns."""
     if name == "source" and archive.source is not None:
         return next((value for line in lines if (value := archive.source(line))), "")
     columns = archive.subgroups.get(name, ())

@@ -1,4 +1,4 @@
-"""Any tree of folders whose names are the classes: `CLASS/*.jpg`, or `train|val|test/CLASS/*.jpg`."""
+"""Any folder tree whose folder names are the classes: `CLASS/*.jpg`, or `train|val|test/CLASS/*.jpg`."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from skinaudit.trainer.data.records import Listing, Record
 
 LOOKS_FOR = "folders named after the classes (CLASS/*.jpg, or train|val|test/CLASS/*.jpg)"
 LAST = True
-"""Folders of images are part of other layouts, too: this one is tried where no other fits."""
+"""Image folders are part of other layouts too, so this layout is tried only if no other fits."""
 
 _PARTS = {"train": 0, "training": 0, "val": 1, "valid": 1, "validation": 1, "test": 2, "testing": 2}
 _MASKS = ("_mask", "_masks", "_seg", "_segmentation", "_superpixels", "-mask", "-segmentation")
-"""How names end of pictures that show where the lesion is in the picture of the same name beside them."""
+"""Ends of the names of masks: pictures that show where the lesion is in the picture of the same name beside them."""
 
 
 def find(files: Collection[Path]) -> Path | None:
-    """The folder that holds the classes, or the parts; None where the images do not lie at one depth of such a tree."""
+    """The folder with the classes, or with the parts; None if the images are not all at the same depth of such a tree."""
     images = _images(files)
     folders = {path.parent for path in images}
     roots = {folder.parent for folder in folders}
@@ -32,10 +32,10 @@ def find(files: Collection[Path]) -> Path | None:
 
 
 def list_images(root: Path, files: Collection[Path]) -> Listing:
-    """Every image below `root`, each its own lesion; its name is its path from there.
+    """Every image below `root`. Each counts as its own lesion, and its name is its path from `root`.
 
-    Folders whose names differ in capitals alone are one class. Masks beside their pictures are left out and noted. Pictures
-    in a format that is not read are set aside by name.
+    Folders whose names differ only in upper and lower case are one class. Masks beside their pictures are left out, with a
+    note. Pictures in an unsupported format are listed by name.
     """
     images = _images(files)
     divided = any(_part_of(path.parent.parent) is not None and path.parent.parent != root for path in images)
@@ -70,7 +70,7 @@ def _masks(files: Collection[Path]) -> set[Path]:
 
 
 def _spellings(images: Collection[Path]) -> Mapping[str, str]:
-    """The class of each folder's name: the commonest of spellings that differ in capitals or stored accents alone."""
+    """The class of each folder name: the most common spelling among those that differ only in case or Unicode form."""
     counts = Counter(path.parent.name for path in images)
     common: dict[str, str] = {}
     for name in sorted(counts, key=lambda name: (-counts[name], name)):

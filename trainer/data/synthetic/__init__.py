@@ -1,4 +1,4 @@
-"""The embedded default data: a seeded procedural generator of dermatoscopic images, never to be mistaken for real ones."""
+"""The built-in default data: a seeded procedural generator of dermatoscopic images, always marked as synthetic."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from skinaudit.trainer.data.synthetic.parallel import draw
 from skinaudit.trainer.data.synthetic.rows import views
 
 _BY_ONE = 1 << 22
-"""Pixels that are worth a further process: about 5 s of drawing, where a process takes 0.3 s to start."""
+"""Pixels that justify one more process: about 5 s of drawing, while a process takes 0.3 s to start."""
 
 
 def generate(*, images: int = 2600, size: int = 64, seed: int = 0, progress: Progress | None = None) -> Dataset:
-    """Draw `images` dermatoscopic images of about images / 1.34 lesions with HAM10000's class shares.
+    """Draw `images` dermatoscopic images of about images / 1.34 lesions, with HAM10000's class shares.
 
-    Returns uint8 (images, 3, size, size) RGB. Equal (images, size, seed) give equal bytes on one machine; a smaller
-    number of images gives a prefix of a larger one, and another size the same lesions at another resolution. From 140
-    images on every class is present. Many images are drawn on several cores. Raises InvalidInputError for images < 1,
-    size < 16 or a negative seed.
+    Returns uint8 (images, 3, size, size) RGB. Equal (images, size, seed) give equal bytes on one machine. A smaller number
+    of images gives the first images of a larger one, and another size gives the same lesions at another resolution. From 140
+    images on, every class is present. Many images are drawn on several cores. Raises InvalidInputError for images < 1, size
+    < 16 or a negative seed.
     """
     if images < 1 or size < 16 or seed < 0:
         raise InvalidInputError(

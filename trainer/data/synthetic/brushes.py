@@ -1,4 +1,4 @@
-"""Brushes in coordinates where the frame's half side is 1, so that size is free: noise, mesh, spots, lines and paint."""
+"""Drawing tools in coordinates in which half the frame's side is 1, for any size: noise, mesh, spots, lines and paint."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-# Always float32; numpy's stubs widen it wherever a Python float takes part, although numpy itself does not.
+# Always float32. numpy's stubs widen the type if a Python float takes part, although numpy itself does not.
 Plane = NDArray[np.floating[Any]]
 Points = NDArray[np.float64]
 
@@ -42,7 +42,7 @@ class Frame:
         return placed
 
     def distance(self, centre: tuple[float, float], *, stretch: float = 1.0) -> Plane:
-        """Distance from `centre` in lesion coordinates, shortened by `stretch` along u and lengthened along v."""
+        """Distance from `centre` in lesion coordinates, divided by `stretch` along u and multiplied by it along v."""
         across: Plane = (self.u - centre[0]) / stretch
         down: Plane = (self.v - centre[1]) * stretch
         return np.hypot(across, down)
@@ -67,7 +67,7 @@ def view_frame(side: int, view: np.random.Generator) -> Frame:
 
 @cache
 def _atlas() -> Plane:
-    """A periodic tile of cloudy noise, flattened, mean 0 and deviation 1, that every call of `noise` cuts its piece from."""
+    """A periodic tile of cloudy noise, flattened, mean 0 and deviation 1. Every call of `noise` cuts a piece from it."""
     rng = np.random.default_rng(20180814)
     spectrum = np.fft.rfft2(rng.normal(size=(_ATLAS_SIDE, _ATLAS_SIDE)))
     frequency = np.hypot(np.fft.fftfreq(_ATLAS_SIDE)[:, None], np.fft.rfftfreq(_ATLAS_SIDE)[None]) * _ATLAS_SIDE
@@ -79,9 +79,9 @@ def _atlas() -> Plane:
 
 
 def noise(frame: Frame, rng: np.random.Generator, *, wavelength: float) -> Plane:
-    """Cloudy noise fixed to the lesion, about unit deviation, its main wavelength in lesion coordinates."""
+    """Cloudy noise fixed to the lesion, deviation about 1; wavelength: the main one, in lesion coordinates."""
     scale = _ATLAS_SIDE / _ATLAS_WAVES / wavelength
-    # Far from zero, so that truncation rounds down everywhere.
+    # Far from zero, so that truncation always rounds down.
     offset_u, offset_v = rng.uniform(8, 16, 2).tolist()
     across, down = frame.u * scale + offset_u * _ATLAS_SIDE, frame.v * scale + offset_v * _ATLAS_SIDE
     column, row = across.astype(np.int32), down.astype(np.int32)
@@ -99,7 +99,7 @@ def noise(frame: Frame, rng: np.random.Generator, *, wavelength: float) -> Plane
 
 
 def honeycomb(frame: Frame, rng: np.random.Generator, *, period: float, disorder: float) -> Plane:
-    """Round holes (1) between lines (0) in a hexagonal mesh that `disorder` bends."""
+    """Round holes (1) between lines (0) in a hexagonal mesh, distorted by `disorder`."""
     wave = 4 * np.pi / 3**0.5 / period
     bend = noise(frame, rng, wavelength=0.45) * (0.4 + 1.8 * disorder)
     tilt = rng.uniform(0, 2 * np.pi)
@@ -111,11 +111,11 @@ def honeycomb(frame: Frame, rng: np.random.Generator, *, period: float, disorder
 
 
 def spots(frame: Frame, centres: Points, radii: NDArray[np.float64], wobble: Plane | None = None) -> Plane:
-    """Coverage in [0, 1] of discs (N, 2), (N,) in lesion coordinates, with a soft rim that `wobble` dents."""
+    """Coverage in [0, 1] of discs (N, 2), (N,) in lesion coordinates, with a soft rim made uneven by `wobble`."""
     cover = np.zeros((frame.side, frame.side), np.float32)
     placed = frame.place(centres).tolist()
     for (u, v), radius, (x, y) in zip(centres.tolist(), radii.tolist(), placed, strict=True):
-        # Only the disc's own window is touched; a dented rim reaches further out.
+        # Only the disc's own window is changed; an uneven rim reaches further out.
         reach = (1.25 if wobble is None else 1.75) * radius * frame.zoom
         rows, columns = (
             slice(max(0, int((at - reach + 1) / 2 * frame.side)), max(0, int((at + reach + 1) / 2 * frame.side) + 1))

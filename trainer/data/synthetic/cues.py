@@ -1,4 +1,4 @@
-"""Which dermatoscopic cues a lesion shows: one table row a diagnosis, with the variants that make diagnoses overlap."""
+"""Which dermatoscopic cues a lesion shows: one table row per diagnosis, with variants that make diagnoses overlap."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from skinaudit.artifacts.contract import CLASSES
 
 @dataclass(frozen=True)
 class Cues:
-    """Strength of each cue of one lesion; 0 is absent, 1 is as strong as it gets unless a unit is named.
+    """Strength of each cue of one lesion. 0 is absent and 1 is the strongest, unless a unit is named.
 
-    radius: of the lesion, where the frame's half side is 1. elongation: long over short axis. softness: width of the border
-    as a share of the radius. melanin and blood: optical densities.
+    radius: of the lesion; half the frame's side is 1. elongation: long axis over short axis. softness: width of the border
+    as a share of the radius. melanin, blood: optical densities.
     """
 
     radius: float
@@ -46,7 +46,7 @@ class Cues:
 
 NAMES = tuple(field.name for field in fields(Cues))
 
-# Chance that the cue is present and, where it is, the range that its strength is drawn from. An unlisted cue is absent.
+# Chance that the cue is present and, if it is, the range of its strength. An unlisted cue is absent.
 Range = tuple[float, float, float]
 Row = Mapping[str, Range]
 
@@ -151,10 +151,10 @@ TYPICAL: Mapping[str, Row] = {
     },
 }
 
-# Share of the diagnosis and what differs from the typical row: the look-alikes that make dermatoscopy hard.
+# Share of the diagnosis, and what differs from the typical row: the look-alikes that make dermatoscopy hard.
 VARIANTS: Mapping[str, tuple[tuple[float, Row], ...]] = {
     "mel": (
-        # in situ: still much like a naevus
+        # in situ: still similar to a naevus
         (
             0.18,
             {
@@ -232,7 +232,7 @@ VARIANTS: Mapping[str, tuple[tuple[float, Row], ...]] = {
     "vasc": ((0.2, {"melanin": (1, 0.8, 1.6), "blood": (1, 0.9, 1.4), "lacunae": (0.6, 0.3, 0.7)}),),
 }
 
-# What each diagnosis is mistaken for. A truly ambiguous lesion takes a share of its cues from one of these.
+# What each diagnosis is confused with. An ambiguous lesion takes a share of its cues from one of these.
 CONFUSED_WITH: Mapping[str, tuple[str, ...]] = {
     "mel": ("nv", "nv", "bkl", "bcc"),
     "nv": ("mel", "mel", "bkl", "df"),
@@ -248,7 +248,7 @@ BORROWED_SHARE = 0.5
 
 
 def draw_cues(label: int, rng: np.random.Generator) -> Cues:
-    """Draw one lesion's cues for class index `label`; the number of random draws is the same for every lesion."""
+    """Draw one lesion's cues for class index `label`. The number of random draws is the same for every lesion."""
     name = CLASSES[label]
     variant_draw, ambiguous_draw = rng.random(2)
     other = CONFUSED_WITH[name][rng.integers(4)]

@@ -1,4 +1,4 @@
-"""Draws the synthetic images on several cores. The bytes are those that one core draws."""
+"""Draws the synthetic images on several cores, with the same bytes as on one core."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from skinaudit.errors import SkinauditError
 from skinaudit.trainer.data.synthetic.rows import draw_rows
 
-# A process of its own, as drawing holds Python's lock; started by name, as a script without a main guard may call us.
+# Separate processes, because drawing holds Python's lock. Started by name, because a script without a main guard may call
+# us.
 _DRAW = """
 import json, signal, sys
 signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -26,9 +27,9 @@ for pixels in draw_rows(**settings):
 
 
 def draw(*, images: int, size: int, seed: int, processes: int) -> Iterator[NDArray[np.uint8]]:
-    """Pixels of all rows in order, each uint8 (3, size, size) RGB; `processes` draw, this one included.
+    """Pixels of all rows in order, each uint8 (3, size, size) RGB, drawn by `processes` processes including this one.
 
-    Raises SkinauditError where one of the other processes ends before its last row or writes anything else.
+    Raises SkinauditError if another process ends before its last row or writes anything else.
     """
     with ExitStack() as stack:
         settings = {"images": images, "size": size, "seed": seed, "step": processes}

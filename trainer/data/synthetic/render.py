@@ -1,4 +1,4 @@
-"""Draw one image from a lesion's cues: skin, pigment and blood absorb, what lies above is paint, then comes the camera."""
+"""Draws one image from a lesion's cues: skin, pigment and blood absorb light; then come paint on top, and the camera."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from skinaudit.trainer.data.synthetic.brushes import (
 )
 from skinaudit.trainer.data.synthetic.cues import Cues
 
-# Extinction per unit of optical density in red, green and blue: melanin browns, haemoglobin reddens.
+# Extinction per unit of optical density in red, green and blue: melanin makes brown, haemoglobin red.
 _MELANIN = (0.53, 0.88, 1.15)
 _BLOOD = (0.12, 0.82, 0.66)
 
@@ -44,9 +44,10 @@ _NO_OFFSET = (0.0, 0.0)
 
 @dataclass(frozen=True, eq=False)
 class _Shape:
-    """Where the lesion is. depth: 0 at its centre, 1 on its border; mask: its coverage; along: place on its axis of change.
+    """Where the lesion is.
 
-    coarse, medium, fine: noise that several cues share, so that they follow the same patches.
+    depth: 0 at its centre, 1 on its border. mask: its coverage. along: position on its axis of change. coarse, medium, fine:
+    noise shared by several cues, so that they follow the same patches.
     """
 
     depth: Plane
@@ -61,8 +62,9 @@ class _Shape:
 def draw_image(cues: Cues, *, geometry: np.random.Generator, view: np.random.Generator, size: int) -> NDArray[np.uint8]:
     """One image, uint8 (3, size, size) RGB.
 
-    `geometry` places what belongs to the lesion and its skin, hairs included, and must be freshly seeded for each view of
-    it; `view` draws what belongs to the photograph: position, rotation, magnification, light, gel bubbles, ruler, noise.
+    geometry: places everything that belongs to the lesion and its skin, including hairs; must be freshly seeded for each
+    view of the lesion. view: draws what belongs to the photograph: position, rotation, magnification, light, gel bubbles,
+    ruler, noise.
     """
     factor = 2 if size < 128 else 1
     frame = view_frame(size * factor, view)
@@ -82,7 +84,7 @@ def draw_image(cues: Cues, *, geometry: np.random.Generator, view: np.random.Gen
 
 
 def _shape(frame: Frame, cues: Cues, rng: np.random.Generator) -> _Shape:
-    """An ellipse with an offset lobe (asymmetry) and a border displaced by noise (irregularity)."""
+    """An ellipse with an offset lobe (asymmetry) and a border moved by noise (irregularity)."""
     coarse, medium, fine = (noise(frame, rng, wavelength=wavelength) for wavelength in (0.8, 0.3, 0.09))
     stretch = cues.elongation**0.5
     lobe = 0.55 * cues.asymmetry * cues.radius * _direction(rng)
@@ -102,7 +104,7 @@ def _shape(frame: Frame, cues: Cues, rng: np.random.Generator) -> _Shape:
 
 
 def _absorption(frame: Frame, cues: Cues, shape: _Shape, rng: np.random.Generator) -> tuple[Plane, Plane]:
-    """Optical densities of melanin and of blood, skin included."""
+    """Optical densities of melanin and blood, including the skin's own."""
     depth, mask = shape.depth, shape.mask
     pigment = 1 + rng.uniform(-0.15, 0.45) * (0.5 - depth) + cues.variegation * (0.42 * shape.coarse + 0.2 * shape.medium)
     pigment += 0.5 * cues.asymmetry * shape.along + 0.06 * shape.fine
@@ -132,7 +134,7 @@ def _absorption(frame: Frame, cues: Cues, shape: _Shape, rng: np.random.Generato
 
 
 def _surface(pixels: Plane, frame: Frame, cues: Cues, shape: _Shape, rng: np.random.Generator) -> None:
-    """What scatters or covers instead of absorbing, in place."""
+    """Draw in place what scatters or covers instead of absorbing."""
     mask, medium = shape.mask, shape.medium
     paint(pixels, _WAXY, 0.5 * cues.keratin * mask * (1 + 0.2 * medium))
 
@@ -171,7 +173,7 @@ def _hairs(pixels: Plane, frame: Frame, rng: np.random.Generator) -> None:
 
 
 def _photograph(pixels: Plane, side: int, rng: np.random.Generator) -> None:
-    """Gel bubbles, ruler, light and the dark rim of the tube, in place."""
+    """Draw in place gel bubbles, ruler, light and the dark rim of the tube."""
     frame = upright_frame(side)
     count = int(rng.choice([0, 3, 8], p=[0.8, 0.12, 0.08]))
     bubbles, radii = rng.uniform(-1, 1, (count, 2)), rng.uniform(0.02, 0.07, count)
@@ -217,7 +219,7 @@ def _scatter(
 
 
 def _branching(cues: Cues, rng: np.random.Generator) -> tuple[list[Points], list[float]]:
-    """Arborising vessels: bent trunks from the rim inwards, each with thinner branches; polylines and widths."""
+    """Arborising vessels as polylines and widths: bent trunks from the rim inwards, each with thinner branches."""
     curves: list[Points] = []
     widths: list[float] = []
     for _ in range(round(5 * cues.vessels)):

@@ -1,4 +1,4 @@
-"""The images of the synthetic data in their order: which lesion and view each row shows, and its pixels."""
+"""The order of the synthetic images: which lesion and view each row shows, and its pixels."""
 
 from __future__ import annotations
 
@@ -20,13 +20,14 @@ _GOLDEN = 0.6180339887498949
 
 
 def views() -> Iterator[tuple[int, int, int]]:
-    """Endless (lesion, view, label): every prefix keeps as close to HAM10000's shares as whole lesions allow."""
+    """Endless (lesion, view, label). Every prefix is as close to HAM10000's shares as whole lesions allow."""
     shares = np.array(_LESIONS) / sum(_LESIONS)
     drawn = np.zeros(len(CLASSES), np.int64)
     lesion = 0
     while True:
         label = int(np.argmax(shares * (lesion + 1) - drawn))
-        # Geometric number of views with HAM10000's mean for the class, its quantiles taken in a golden-ratio sequence so
+        # Geometric number of views with HAM10000's mean for the class. Its quantiles are taken in a golden-ratio sequence,
+        # so
         # that a short prefix already has the right mean.
         again = 1 - _LESIONS[label] / _IMAGES[label]
         quantile = (0.5 + drawn[label] * _GOLDEN) % 1
