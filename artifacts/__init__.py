@@ -1,1 +1,1 @@
-"""What passes between stages, as files. numpy, safetensors and the standard library; never torch."""
+"""The files that stages exchange. Uses numpy, safetensors and the standard library; never torch."""

@@ -51,9 +51,9 @@ _TENSORS = {"images": ("U8", 4), "labels": ("I64", 1), "group": ("I64", 1), "ids
 """Element type and number of axes of each tensor, in the words of safetensors."""
 _DTYPES = {"U8": np.uint8, "I32": np.int32, "I64": np.int64, "F32": np.float32}
 _CHUNK = 2**20
-"""Bytes of images that are read at a time. For larger pieces glibc asks for new pages each time: twice as long."""
-_ROWS = 128  # images whose digest is taken at a time
-_SETTLED = 2.0  # seconds, the coarsest clock of a file system
+"""Bytes of images read at a time. For larger pieces glibc requests new pages each time, which takes twice as long."""
+_ROWS = 128  # images per step of the digest
+_SETTLED = 2.0  # seconds; the coarsest clock of a file system
 _verified: dict[tuple[int, ...], AdversarialSet] = {}
 
 
@@ -137,7 +137,7 @@ class AdversarialSet:
         return np.asarray(image)
 
     def batches(self, size: int) -> Iterator[NDArray[np.uint8]]:
-        """Yield uint8 (B, 3, H, W) in order, B = `size` but for the last."""
+        """Yield uint8 (B, 3, H, W) in order; B = `size`, smaller only for the last batch."""
         rows = max(size, _CHUNK // (3 * self.info.contract.size**2) // size * size)
         for chunk in _read_images(self.path, self.info.contract.size, range(len(self)), rows=rows):
             for offset in range(0, len(chunk), size):
@@ -170,8 +170,8 @@ def write_set(
 ) -> None:
     """Write a set atomically; equal arguments give equal bytes.
 
-    Shapes and dtypes as in the module's docstring. attack: what the attack noted, None of clean images. Raises
-    InvalidInputError on values that `open_set` would refuse.
+    Shapes and dtypes: see the module's docstring. attack: the attack's record; None for clean images. Raises
+    InvalidInputError for values that `open_set` would refuse.
     """
     subgroups = subgroups or {}
     arrays: dict[str, NDArray[Any]] = {
@@ -205,8 +205,8 @@ def write_set(
 def open_set(path: Path) -> AdversarialSet:
     """Open and verify a set: format, shapes, dtypes, labels, logits within MAX_LOGIT and the digest of every byte.
 
-    A file that this process has verified and that did not change since, by its times, is not read again. Raises
-    InvalidInputError naming the file, what is wrong with it and what to do.
+    A file that this process has already verified is not read again if its times show no change. Raises InvalidInputError,
+    which names the file, the problem and the remedy.
     """
     stamp = _stamp(path)
     if stamp in _verified:
@@ -313,7 +313,7 @@ class _Record:
 
 
 def _parse_record(text: str, *, where: str, with_subgroups: bool) -> tuple[_Record, str]:
-    """The metadata and its description as it was written, which the content digest covers; raises InvalidInputError."""
+    """The metadata, and its description as written, which the content digest covers; raises InvalidInputError."""
     present = _WITH_SUBGROUPS if with_subgroups else FORMAT_VERSION
     value = parse_json(text, where=where, kind="description of a set", again=_AGAIN)
     version = value.get("version") if isinstance(value, dict) else None

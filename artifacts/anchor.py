@@ -1,4 +1,4 @@
-"""One digest of what a run was when its training ended, to be kept outside of the run's folder."""
+"""One digest of a run's state at the end of training. Keep it outside the run's folder."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from skinaudit.artifacts.run_sets import TEST_SET
 
 
 def anchor_of(run: RunManifest) -> str:
-    """The digest of a run's weights, structure, data, test images, contract and operating points, `sha256:...`.
+    """Digest of a run's weights, structure, data, test images, contract and operating points, `sha256:...`.
 
-    It stays the same when sets are added and when engines are exported. Whoever rewrites the folder with all of its digests
-    cannot keep it.
+    It does not change when sets are added or engines are exported. It does change if somebody rewrites the folder, even with
+    all digests inside.
     """
     parts = {
         "weights": run.weights.digest,

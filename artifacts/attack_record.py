@@ -10,22 +10,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 NO_GRADIENT, LEAD_GRADIENT, LOSS_GRADIENT = 0, 1, 2
-"""Of an image at the start: no gradient at all; that of the smooth lead, because the cross-entropy was rounded away; that of
-the cross-entropy."""
+"""Gradient of an image at the start: none, the smooth lead's (the cross-entropy was rounded away), the cross-entropy's."""
 POINTS = 5
-"""Moments at which the path is noted: the start, a quarter, half and three quarters of all steps, and the end."""
+"""Moments of the recorded path: the start, a quarter, half and three quarters of all steps, and the end."""
 NEVER = -1
-"""As a step of success: no step was one."""
+"""Value of `success` if the attack succeeded at no step."""
 
 LEAST_SPENT = 0.9
-"""Share of eps that at least half of the images of an honest set spend."""
+"""In an honest set, at least half of the images spend this share of eps."""
 LEAST_KEPT = 0.75
-"""Share of its effect that rounding leaves to at least half of the images: below, a quarter of the radius is lost."""
+"""At least half of the images must keep this share of their effect after rounding to 8 bit."""
 SILENT_WARNED = 0.01
-"""Share of images without an attack from which it is said: all of the default margin could hide among them."""
+"""Share of images without an attack that is reported: a loss of the whole default margin could be hidden among them."""
 
 TENSORS = {"attack_gradient": ("U8", 1), "attack_path": ("F32", 2), "attack_success": ("I32", 1), "attack_kept": ("F32", 1)}
-"""Element type and number of axes of each array in the file of a set, in the words of safetensors."""
+"""Element type and number of axes of each array in a set's file, with safetensors' names."""
 _KINDS = (np.uint8, np.float32, np.int32, np.float32)
 
 
@@ -47,11 +46,11 @@ class AttackRecord:
 
     @property
     def silent(self) -> NDArray[np.bool_]:
-        """Which images (N,) gave the attack nothing to follow."""
+        """Mask of the images (N,) that gave the attack no gradient."""
         return np.asarray(self.gradient == NO_GRADIENT)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """By their names in the file of a set."""
+        """The arrays by their names in a set's file."""
         values = (self.gradient, self.path, self.success, self.kept)
         return {name: np.ascontiguousarray(value) for name, value in zip(TENSORS, values, strict=True)}
 
@@ -69,10 +68,10 @@ class AttackRecord:
 
 
 def from_arrays(arrays: Mapping[str, NDArray[Any]]) -> AttackRecord:
-    """The record in arrays of the names and types of TENSORS."""
+    """The record from arrays with the names and types of TENSORS."""
     return AttackRecord(*(arrays[name] for name in TENSORS))
 
 
 def joined(records: Sequence[AttackRecord]) -> AttackRecord:
-    """One record of the images of all, in order."""
+    """One record of the images of all records, in order."""
     return from_arrays({name: np.concatenate([record.arrays()[name] for record in records]) for name in TENSORS})

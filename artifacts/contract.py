@@ -1,4 +1,4 @@
-"""What goes into a model and what comes out: one frozen value that every artifact carries."""
+"""Input and output of a model, as one frozen value that every artifact contains."""
 
 from __future__ import annotations
 
@@ -30,21 +30,21 @@ _SHORT = 10
 
 
 def class_title(name: str) -> str:
-    """What a class is called in full, such as `melanoma`; a class that is not of HAM10000 keeps its name."""
+    """The full name of a class, such as `melanoma`; a class that is not from HAM10000 keeps its name."""
     return CLASS_TITLES.get(name, name)
 
 
 def short_title(name: str) -> str:
-    """The title of a class where it is short enough for the head of a column, else its name."""
+    """The title of a class if it is short enough for the head of a column, else its name."""
     title = class_title(name)
     return title if len(title) <= _SHORT else name
 
 
 MAX_CLASSES = 30
-"""Beyond it reports and charts would not be readable; `skinaudit train --classes FILE.toml` merges classes."""
+"""Largest number of classes that reports and charts can show; `skinaudit train --classes FILE.toml` merges classes."""
 
 MAX_SIZE = 2**14
-"""Side of an image in pixels; beyond it a damaged number would ask for memory that no machine has."""
+"""Largest side of an image in pixels. A damaged larger number would ask for more memory than any machine has."""
 
 
 @dataclass(frozen=True)
@@ -92,24 +92,24 @@ class InputContract:
 
 
 def completed(value: Any) -> Any:
-    """The plain value of a contract with the two entries of one column, which contracts of earlier versions lack.
+    """The plain value of a contract, with the two entries for a single column added if it is from an earlier version.
 
-    If only one of them is missing, somebody removed it. Then no default is added, and `build` refuses the contract.
+    If only one of the two is missing, somebody removed it. Then no default is added, and `build` refuses the contract.
     """
     earlier = isinstance(value, dict) and not {"positive", "threshold"} & value.keys()
     return {"positive": None, "threshold": 0.5, **value} if earlier else value
 
 
 def known_malignant(classes: Sequence[str]) -> list[str]:
-    """Those of the classes whose name is that of a well-known malignant diagnosis; it proves nothing about other names."""
+    """The classes with the name of a well-known malignant diagnosis. Other names may be malignant too."""
     names = {*MALIGNANT, *(CLASS_TITLES[name] for name in MALIGNANT)}
     return [name for name in classes if name.lower() in names]
 
 
 def upgraded(value: Any, *, where: str, again: str) -> Any:
-    """The plain value of a contract of the earlier format, with the malignant classes that it meant.
+    """The plain value of a contract of the earlier format, with the malignant classes that it implied.
 
-    Raises InvalidInputError where it names some: no skinaudit wrote that. What else is wrong is left to `build`.
+    Raises InvalidInputError if it names some, because skinaudit never wrote that. `build` finds other faults.
     """
     if not isinstance(value, dict):
         return value
@@ -120,8 +120,8 @@ def upgraded(value: Any, *, where: str, again: str) -> Any:
 
 
 def earlier_malignant(classes: Sequence[object]) -> list[str]:
-    """The malignant classes of a file that was written before contracts named them.
+    """The malignant classes of a file from before contracts named them.
 
-    Such files always meant the diagnoses of HAM10000. Where the classes are not exactly these, nothing is known.
+    Such files always meant the diagnoses of HAM10000. For any other classes, nothing is known.
     """
     return list(MALIGNANT) if len(classes) == len(CLASSES) and all(name in classes for name in CLASSES) else []

@@ -25,7 +25,7 @@ Normalise = Literal["constants", "per image"]
 
 CHANNELS = 3
 MAX_BATCH = 4096
-"""Images a call; beyond it a slip of the pen would ask for memory that no machine has."""
+"""Largest fixed batch. A larger number is probably a typing error, and would need more memory than any machine has."""
 
 
 @dataclass(frozen=True)
@@ -34,19 +34,18 @@ class EngineContract:
 
     A pixel p from 0 to 255 enters as (p * scale - mean) / std, cast to `dtype`.
 
-    size: side of the square images of the sets. height, width: of the engine's own images, where these have other sides;
-    each image of a set is resized to them. colour: `grey` is one channel, the luminance of ITU-R BT.601. scale: a
-    rational, so that 1/255 is a division by 255 and not a multiplication by its rounded inverse. mean, std: per channel,
-    in the order of `colour`, in units of p * scale; for grey the first counts. normalise: `per image` standardises each
-    image by its own mean and standard deviation, instead of mean and std. crop: share of the height, and without
-    crop_width of the width, too, that is cut from the middle of the frame and enlarged to the full size. input, output:
-    names of the tensors, None if there is only one of each. batch: fixed batch size of the service, None if it may be
-    any.
+    size: side of the square images of the sets. height, width: of the engine's own images, if these have other sides; each
+    image of a set is resized to them. colour: `grey` is one channel, the luminance of ITU-R BT.601. scale: a rational, so
+    that 1/255 is a division by 255 and not a multiplication by its rounded inverse. mean, std: per channel, in the order of
+    `colour`, in units of p * scale; for grey only the first counts. normalise: `per image` standardises each image by its
+    own mean and standard deviation, instead of mean and std. crop: share of the height that is cut from the centre of the
+    frame and enlarged to the full size; also of the width if there is no crop_width. input, output: names of the tensors,
+    None if there is only one of each. batch: fixed batch size of the service, None for any.
 
     classes: meaning of the output columns, in their order. answer: logits, probabilities that sum to 1 or to 100, or one
-    sigmoid per class. positive: for an engine with one output column (a sigmoid or its logit), the class of that column;
-    it is predicted above `threshold`. mapping: for each column the classes of the sets that it represents, empty for a
-    column that is not used; None if columns and sets have the same classes.
+    sigmoid per class. positive: for an engine with one output column (a sigmoid or its logit), the class of that column; it
+    is predicted above `threshold`. mapping: for each column the classes of the sets that it represents, empty for a column
+    that is not used; None if columns and sets have the same classes.
     """
 
     size: int
@@ -77,12 +76,12 @@ class EngineContract:
 
     @property
     def columns(self) -> int:
-        """How many the answer has."""
+        """Number of columns in the answer."""
         return len(self.classes) if self.positive is None else 1
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """Of one image, without the batch."""
+        """Shape of one image, without the batch."""
         height, width = self.sides
         return (self.channels, height, width) if self.layout == "NCHW" else (height, width, self.channels)
 
@@ -93,17 +92,17 @@ class EngineContract:
 
     @property
     def kept(self) -> tuple[float, float]:
-        """The share of height and of width that is cut from the middle."""
+        """The shares of height and width that are cut from the centre."""
         return self.crop, self.crop if self.crop_width is None else self.crop_width
 
     @property
     def channels(self) -> int:
-        """Of the engine's images."""
+        """Number of channels of the engine's images."""
         return 1 if self.colour == "grey" else CHANNELS
 
 
 _AGAIN = "`skinaudit contract ENGINE` drafts a whole contract"
-_MEAN = Annotated[float, Range(-1e6, 1e6)]  # beyond, float32 overflows
+_MEAN = Annotated[float, Range(-1e6, 1e6)]  # larger values overflow float32
 _STD = Annotated[float, Range(1e-6, 1e6)]
 _INPUT = Known(
     {
@@ -133,7 +132,7 @@ _SCALE = re.compile(r"[0-9]{1,20}([./][0-9]{1,20})?")
 
 
 def read_engine_contract(path: Path) -> EngineContract:
-    """Read a contract file; raises InvalidInputError naming the file and the entry for whatever is missing or unknown."""
+    """Read a contract file; raises InvalidInputError, which names the file and the entry that is missing or unknown."""
     if not path.exists():
         raise InvalidInputError(f"{path}: no such contract; `skinaudit contract ENGINE` writes a first draft")
     plain = read_toml(path, kind="contract", again=_AGAIN)
@@ -158,7 +157,7 @@ def read_engine_contract(path: Path) -> EngineContract:
 
 
 def _check_answer(answered: Mapping[str, Any], *, where: Path) -> None:
-    """Raise InvalidInputError where the entries of one column or of the mapping do not fit the classes."""
+    """Raise InvalidInputError if the entries for one column, or the mapping, do not fit the classes."""
     if "positive" not in answered and "threshold" in answered:
         raise InvalidInputError(f"{where}: output.threshold needs an output of one column; name its class as positive")
     if "positive" in answered:
@@ -173,7 +172,7 @@ def _check_answer(answered: Mapping[str, Any], *, where: Path) -> None:
 
 
 def write_toml(contract: EngineContract, *, notes: Mapping[str, str]) -> str:
-    """The contract as commented TOML. notes: by entry name (`size`, `classes`, ...), what a reader should check there."""
+    """The contract as commented TOML. notes: by entry name (`size`, `classes`, ...), what a reader should check."""
     cropped = min(contract.kept) < 1 or "crop" in notes
     rows = [
         "# How the engine takes its pixels, and what its outputs mean.",

@@ -1,6 +1,6 @@
-"""External sets: clean and adversarial images of another data set than the run's own, bound together by digests.
+"""External sets: clean and adversarial images of a data set other than the run's own, bound together by digests.
 
-A folder of sets that holds `external.json` is external: its images are no test split of a run.
+A folder of sets with an `external.json` is external: its images are not the test split of a run.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,59}")
 
 @dataclass(frozen=True)
 class ExternalSets:
-    """name: of the data set, as its user calls it. dataset: its title; data: its digest, before images were left out.
+    """name: of the data set, as chosen by the user. dataset: its title. data: its digest, before images were left out.
 
-    left_out: why images were left out -> how many. sets: the files of the folder by the names of the sets. frames: width and
-    height in pixels before resizing, and how many of the images have them; empty where that is not known.
+    left_out: why images were left out -> how many. sets: files of the folder by names of the sets. frames: width and height
+    in pixels before resizing, and the number of images with this size; empty if unknown.
     """
 
     name: str
@@ -49,12 +49,12 @@ class ExternalSets:
 
     @property
     def aspect(self) -> float | None:
-        """Width over height of the commonest frame; None where no size is known."""
+        """Width over height of the most common frame; None if no size is known."""
         return self.frames[0][0] / self.frames[0][1] if self.frames and self.frames[0][1] else None
 
 
 def check_name(name: str) -> str:
-    """The name; raises InvalidInputError for one that is no plain file name."""
+    """The name; raises InvalidInputError unless it is a plain file name."""
     if not _NAME.fullmatch(name):
         raise InvalidInputError(
             f"name {show(name)}: give up to 60 letters, digits, dots, dashes and underscores, such as hospital-b"
@@ -63,12 +63,12 @@ def check_name(name: str) -> str:
 
 
 def name_of(data: str) -> str:
-    """A name made of the last part of a path: `/data/Hospital B` gives `hospital-b`."""
+    """A name made from the last part of a path: `/data/Hospital B` gives `hospital-b`."""
     return re.sub(r"[^a-z0-9._]+", "-", real(data).stem.lower()).strip("-._")[:60] or "external"
 
 
 def counted(frames: NDArray[np.int32] | None) -> tuple[tuple[int, int, int], ...]:
-    """Frames, int32 (N, 2), each size once with its number, the commonest first; empty for None."""
+    """Each size of the frames, int32 (N, 2), with its number of images, the most common first; empty for None."""
     if frames is None or not len(frames):
         return ()
     sizes, counts = np.unique(frames, axis=0, return_counts=True)

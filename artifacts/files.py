@@ -1,4 +1,4 @@
-"""Atomic writes, digests and the cache folder: what every stage does to every file."""
+"""Atomic writes, digests and the cache folder, shared by all stages."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ _LOG = logging.getLogger(__name__)
 
 
 def _nothing(step: str, target: Path) -> None:
-    """What happens at a step of a write, but in tests."""
+    """Does nothing. Tests replace it."""
 
 
 at_step: Callable[[str, Path], None] = _nothing
-"""Called at each step of every write. Tests and bench/machine_faults.py put in what kills the process or fills the disk."""
+"""Called at each step of every write. Tests and bench/machine_faults.py replace it to plant faults."""
 
 
 @contextmanager
@@ -58,7 +58,7 @@ def atomic_path(target: Path) -> Iterator[Path]:
         at_step("renamed", target)
         _sync_folder(target.parent)
         _LOG.debug("wrote %s", target)
-    except (OSError, SafetensorError) as error:  # safetensors reports a full disk in its own way
+    except (OSError, SafetensorError) as error:  # safetensors reports a full disk with its own error
         reason = (error.strerror if isinstance(error, OSError) else None) or error
         raise InvalidInputError(
             f"{target}: cannot be written ({reason}); free some space or choose another folder"
@@ -69,8 +69,7 @@ def atomic_path(target: Path) -> Iterator[Path]:
 
 
 def can_be_written(target: Path) -> bool:
-    """Whether atomic_path could put a file there now, after it makes missing folders. Call it before long work; it is no
-    promise."""
+    """Whether atomic_path could now put a file there. Call it before long work; it is no guarantee."""
     if _special(target):
         return False
     folder = target.absolute().parent
@@ -86,10 +85,11 @@ def write_bytes(target: Path, content: bytes) -> None:
 
 
 def append_line(target: Path, line: str) -> None:
-    """Append a line to a log, which is the one file that is not replaced; raises InvalidInputError as atomic_path."""
+    """Append a line to a log, the only kind of file that is not replaced; raises InvalidInputError like atomic_path."""
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
     try:
-        with os.fdopen(os.open(target, flags, 0o666), "a", encoding="utf-8") as log:  # through no link, as none is ours
+        # follows no link, because skinaudit creates none
+        with os.fdopen(os.open(target, flags, 0o666), "a", encoding="utf-8") as log:
             at_step("appended to", target)
             log.write(line)
     except OSError as error:
@@ -104,7 +104,7 @@ def write_json(target: Path, value: Any) -> None:
 def digest_file(path: Path) -> str:
     """The file's content digest as `sha256:<hex>`, read in chunks of 1 MiB.
 
-    Raises InvalidInputError for what is no regular file, is a terabyte of holes, cannot be read, or grows while it is read.
+    Raises InvalidInputError if it is not a regular file, has a terabyte of holes, cannot be read, or grows while it is read.
     """
     value = hashlib.sha256()
     check_regular(path, kind="file")
@@ -114,7 +114,7 @@ def digest_file(path: Path) -> str:
             while chunk := stream.read(_CHUNK):
                 value.update(chunk)
                 left -= len(chunk)
-                if left < 0:  # as some files of /proc, which have no size and may have no end
+                if left < 0:  # for example files of /proc, which have no size and may have no end
                     raise InvalidInputError(f"{path}: grew while it was read; wait until it is written, and run again")
         except OSError as error:
             raise InvalidInputError(f"{path}: cannot be read ({error.strerror})") from error
@@ -122,7 +122,7 @@ def digest_file(path: Path) -> str:
 
 
 def digest_parts(*parts: bytes) -> str:
-    """One digest of several byte strings; each is preceded by its length, so that boundaries count."""
+    """One digest of several byte strings. The length of each is included, so moving a boundary changes the digest."""
     value = hashlib.sha256()
     for part in parts:
         value.update(len(part).to_bytes(8, "little"))
@@ -133,7 +133,7 @@ def digest_parts(*parts: bytes) -> str:
 def default_cache_dir() -> Path:
     """`$SKINAUDIT_CACHE`, else `skinaudit` below `$XDG_CACHE_HOME`, else `~/.cache/skinaudit`.
 
-    Raises InvalidInputError where the user has no home folder and neither variable names another.
+    Raises InvalidInputError if the user has no home folder and neither variable is set.
     """
     try:
         if chosen := os.environ.get("SKINAUDIT_CACHE"):
@@ -152,7 +152,7 @@ def short(digest: str) -> str:
 
 
 def _special(target: Path) -> str:
-    """What is at this path if a file must not replace it, such as /dev/null; empty for a file, a folder, and nothing."""
+    """What is at this path if a file must not replace it, such as /dev/null; empty for a file, a folder or nothing."""
     try:
         if target.is_symlink() and target.readlink().is_relative_to("/proc"):  # /dev/stdout
             return "an open file of this process"
@@ -177,4 +177,4 @@ def _sync_folder(folder: Path) -> None:
 
 
 Progress = Callable[[int, int], None]
-"""Called with (done, total); the command line draws a bar from it, the library stays silent."""
+"""Called with (done, total). The command line draws a bar from it; the library stays silent."""

@@ -1,7 +1,7 @@
 """The structures of skinaudit's own architectures, written down without torch.
 
-A run of an earlier version recorded none, and a record can be left out or rewritten. What the layers of these
-architectures are does not depend on the run: its weights give the channels, and the tables here the rest.
+A run of an earlier version has no recorded structure, and a record can be removed or rewritten. The layers of these
+architectures do not depend on the run: its weights give the channels, and the tables here give the rest.
 """
 
 from __future__ import annotations
@@ -18,34 +18,34 @@ _IMAGENET = {
     _MEAN: (0.48500001430511475, 0.4560000002384186, 0.4059999883174896),
     _STD: (0.2290000021457672, 0.2240000069141388, 0.22499999403953552),
 }
-"""Of the normalisation: 0.485 0.456 0.406 and 0.229 0.224 0.225 in float32."""
+"""Mean and standard deviation of the normalisation: 0.485 0.456 0.406 and 0.229 0.224 0.225 in float32."""
 _MOBILENET = (1, 2, 1, 2, 1, 2, 1, 1, 1, 1, 1, 2, 1)
-"""Strides of the blocks of MobileNet (Howard et al. 2017, table 1)."""
+"""Strides of MobileNet's blocks (Howard et al. 2017, table 1)."""
 _MOBILENET_V2 = ((1, 1, 1), (6, 2, 2), (6, 3, 2), (6, 4, 2), (6, 3, 1), (6, 3, 2), (6, 1, 1))
-"""Expansion, number of blocks and stride of the first one of MobileNetV2 (Sandler et al. 2018, table 2)."""
+"""Expansion, number of blocks and stride of the first block in MobileNetV2 (Sandler et al. 2018, table 2)."""
 _VGG16 = (2, 2, 3, 3, 3)
-"""Convolutions before each of the pools of VGG16 (Simonyan & Zisserman 2015, configuration D)."""
+"""Number of convolutions before each pool of VGG16 (Simonyan & Zisserman 2015, configuration D)."""
 
 Shapes = Mapping[str, tuple[int, ...]]
 
 
 @dataclass
 class _Chain:
-    """Steps as they are added; `last` is the one before."""
+    """The steps in the order in which they are added. last: name of the last step."""
 
     shapes: Shapes
     steps: list[Step] = field(default_factory=list)
     last: str = "image"
 
     def add(self, operator: str, *arguments: Any, source: str = "") -> str:
-        """One more step on the last one, or on `source`; gives its name."""
+        """Add a step after the last one, or after `source`; returns its name."""
         name = f"{operator.partition('.')[0]}_{len(self.steps)}"
         self.steps.append(Step(name, operator, (f"{STEP}{source or self.last}", *arguments)))
         self.last = name
         return name
 
     def convolution(self, name: str, *, stride: int = 1, bias: bool = False) -> None:
-        """name: of its weights. Each channel is alone where the weights say so."""
+        """Add a convolution. name: of its weights. It is depthwise if the shape of the weights says so."""
         outputs, inputs, kernel = self.shapes[f"{name}.weight"][:3]
         groups = outputs if inputs == 1 else 1
         settings = ([stride] * 2, [kernel // 2] * 2, [1, 1], groups)
@@ -64,9 +64,10 @@ class _Chain:
 
 
 def known_structure(arch: str, *, size: int, shapes: Shapes) -> Structure | None:
-    """The structure of a run's model by its architecture's name; None for an architecture of somebody else.
+    """The structure of a run's model by the name of its architecture; None if skinaudit does not have the architecture.
 
-    shapes: of the run's weights by name; size: of its images. Raises KeyError where these are not the architecture's.
+    shapes: of the run's weights by name. size: of its images. Raises KeyError if the weights are not those of the
+    architecture.
     """
     make = ARCHITECTURES.get(arch)
     if make is None:
@@ -131,9 +132,9 @@ def _vgg16(chain: _Chain, *, batch_norm: bool) -> None:
 
 
 def unlike(structure: Structure, known: Structure) -> str:
-    """How the steps of a recorded structure differ in kind or number from those of its architecture; empty if they do not.
+    """How the steps of a recorded structure differ in kind or number from the architecture; empty if they do not.
 
-    A trigger that was written into the record is a step too many.
+    A trigger added to the record is one step too many.
     """
     recorded, expected = _kinds(structure), _kinds(known)
     odd = [f"{recorded[kind]} {kind} steps instead of {expected[kind]}" for kind in sorted(recorded.keys() | expected.keys())
@@ -154,11 +155,11 @@ _KINDS = {
     "clamp": "activation",
     "convolution": "conv2d",
 }
-"""Operators of torch that versions of it use for the same."""
+"""Operators that mean the same in different versions of torch."""
 ARCHITECTURES: Mapping[str, Callable[[_Chain], None]] = {
     "mobilenet": _mobilenet,
     "mobilenet_v2": _mobilenet_v2,
     "vgg16": lambda chain: _vgg16(chain, batch_norm=False),
     "vgg16_bn": lambda chain: _vgg16(chain, batch_norm=True),
 }
-"""By the name of their file in skinaudit.trainer.architectures; a test compares them with what torch traces."""
+"""By file name in skinaudit.trainer.architectures. A test compares them with torch's traces."""

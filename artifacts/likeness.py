@@ -1,10 +1,11 @@
-"""How alike two pictures are, whatever was done to one of them.
+"""Similarity of two pictures that does not change if one of them was edited.
 
-Every picture is reduced to its luminance on 16 x 16 cells, without its slow changes of brightness, and whitened by the
-covariance of many: what all pictures of lesions share, a dark spot in the middle, then counts little. The cosine between
-two of these is near 0 for different pictures, and near 1 for a picture and its copy that was brightened, compressed,
-mirrored, turned by a quarter or covered with noise. Pairs that are somewhat alike are compared once more, one of them
-shifted and enlarged by a little. docs/results/near-copies.md says what it finds, what it misses and how long it takes.
+Every picture is reduced to its luminance on 16 x 16 cells, without slow changes of brightness. It is then whitened by the
+covariance of many pictures, so that what all pictures of lesions share, such as a dark spot in the centre, counts little.
+The cosine of two results is near 0 for different pictures. It is near 1 for a picture and its copy that was brightened,
+compressed, mirrored, turned by a quarter or covered with noise. Pairs that are somewhat similar are compared again with one
+picture shifted and slightly enlarged. docs/results/near-copies.md says what this finds, what it misses and how long it
+takes.
 """
 
 from __future__ import annotations
@@ -17,32 +18,32 @@ from numpy.typing import NDArray
 from skinaudit.artifacts.files import Progress
 
 COPY = 0.93
-"""Cosine from which two pictures are one. Two of 1,500 HAM10000 images of different lesions reach 0.92."""
+"""Cosine from which two pictures count as the same. The highest among 1,500 HAM10000 images of different lesions is 0.92."""
 ALIKE = 0.6
-"""Cosine from which a pair is compared shifted and enlarged, too."""
+"""Cosine from which a pair is also compared shifted and enlarged."""
 CELLS = 16**2
-"""Numbers that a picture is reduced to."""
+"""Number of values to which a picture is reduced."""
 _SIDE, _CELLS = 64, 16
 _RIDGE = 0.3
-"""Of the mean variance, added to all before whitening: noise is not blown up."""
+"""Share of the mean variance that is added before whitening, so that noise is not amplified."""
 _SHIFTS = (-0.028, 0.0, 0.028)
 _PARTS = (1.0, 0.955)
-"""Shifts as a share of the side, and the share of the side that is left by a crop."""
+"""Shifts as shares of the side, and the share of the side that is left after a crop."""
 _BOTH_WAYS = (*_PARTS, 1 / _PARTS[-1])
-"""Where the other picture cannot be cropped any more, this one is set into a wider frame instead."""
+"""If the other picture cannot be cropped further, this one is put into a wider frame instead."""
 _STEPS = 127
 _ROWS = 256
 _NEAREST = 8
-"""Recorded pictures that a picture is compared with shifted and enlarged, the most similar ones: it bounds the time."""
+"""For each picture, only this many most similar recorded pictures are compared shifted and enlarged, to limit the time."""
 
 Floats = NDArray[np.float32]
 Indices = NDArray[np.int64]
 
 
 class Whitening:
-    """What all of many pictures share, in every turn, taken out of any picture. Fitted once, used for many.
+    """Removes from a picture what many pictures share, in every rotation. Fitted once, used for many.
 
-    cells: float32 (N, CELLS) of the pictures, as `cells_of` gives them.
+    cells: float32 (N, CELLS) of the pictures, from `cells_of`.
     """
 
     def __init__(self, cells: Floats) -> None:
@@ -55,18 +56,18 @@ class Whitening:
         self._matrix = ((axes / scale) @ axes.T).astype(np.float32)
 
     def __call__(self, cells: Floats) -> Floats:
-        """Unit vectors, float32 (N, CELLS); 0 for a picture without detail, which is like no other."""
+        """Unit vectors, float32 (N, CELLS); 0 for a picture without detail, which is similar to no other."""
         plain = (cells - self._mean) @ self._matrix
         length = np.linalg.norm(plain, axis=1, keepdims=True) * (np.abs(cells).max(axis=1, keepdims=True) > 0)
         return np.asarray(np.divide(plain, length, out=np.zeros_like(plain), where=length > 0), np.float32)
 
 
 def copied_from(luminance: Floats, recorded: Floats, *, progress: Progress | None = None) -> Indices:
-    """The recorded picture that each picture is a near-copy of, int64 (N,): the most similar one, -1 for none.
+    """For each picture the recorded picture of which it is a near-copy, int64 (N,): the most similar one, or -1 for none.
 
-    luminance: float32 (N, side, side), of `reduced_luminance`. recorded: float32 (M, CELLS), of `cells_of`. Only the
-    recorded pictures decide what is common to all pictures, so the result for one picture does not depend on the others.
-    progress: is called with the pictures done and the pictures in all.
+    luminance: float32 (N, side, side), from `reduced_luminance`. recorded: float32 (M, CELLS), from `cells_of`. Only the
+    recorded pictures decide what all pictures share, so the result for one picture does not depend on the others. progress:
+    called with the number of pictures done and in total.
     """
     nearest_of = np.full(len(luminance), -1, np.int64)
     if not len(recorded):
@@ -90,7 +91,7 @@ def copied_from(luminance: Floats, recorded: Floats, *, progress: Progress | Non
 
 
 def _to_compare(likeness: Floats) -> tuple[Indices, Indices]:
-    """Places of the pairs that are alike but not yet copies: for each picture at most _NEAREST, the most similar ones."""
+    """Pairs that are similar but not yet copies: for each picture at most _NEAREST, the most similar ones."""
     count = min(_NEAREST, likeness.shape[1])
     columns = np.argpartition(likeness, -count, axis=1)[:, -count:]
     cosine = np.take_along_axis(likeness, columns, axis=1)
@@ -99,7 +100,7 @@ def _to_compare(likeness: Floats) -> tuple[Indices, Indices]:
 
 
 def likest(pictures: Floats, turned: Sequence[Floats]) -> tuple[Floats, NDArray[np.int8]]:
-    """The cosine of each picture with each other one in its best rotation or reflection, and the index of it, both (N, M).
+    """Cosine of each picture with each other one in its best rotation or reflection, and that rotation's index, both (N, M).
 
     turned: the other pictures, once for each of TURNS.
     """
@@ -116,7 +117,7 @@ def likest(pictures: Floats, turned: Sequence[Floats]) -> tuple[Floats, NDArray[
 def _moved(
     luminance: Floats, known: Floats, first: Indices, second: Indices, turn: NDArray[np.int8], whiten: Whitening
 ) -> Floats:
-    """The best cosine of each pair where the first picture is moved, either way."""
+    """The best cosine of each pair when the first picture is moved, in either direction."""
     best = np.full(len(first), -1, np.float32)
     moved_pictures, places = np.unique(first, return_inverse=True)
     for move in moves(_BOTH_WAYS) if len(moved_pictures) else ():
@@ -129,21 +130,21 @@ def _moved(
 
 
 def to_bytes(cells: Floats) -> NDArray[np.int8]:
-    """Cells in 8 bit, for a file."""
+    """Cells in 8 bit, to be stored."""
     largest = np.abs(cells).max(axis=1, keepdims=True, initial=0)
     scaled = np.divide(cells * _STEPS, largest, out=np.zeros_like(cells), where=largest > 0)
     return np.asarray(np.rint(scaled), np.int8)
 
 
 def from_bytes(stored: NDArray[np.int8]) -> Floats:
-    """The inverse of `to_bytes`, of length 1 as before, up to rounding."""
+    """The inverse of `to_bytes`: length 1 as before, up to rounding."""
     cells = stored.astype(np.float32)
     length = np.linalg.norm(cells, axis=1, keepdims=True)
     return np.asarray(np.divide(cells, length, out=np.zeros_like(cells), where=length > 0), np.float32)
 
 
 def moves(parts: Sequence[float] = _PARTS) -> Iterator[tuple[float, float, float]]:
-    """How a picture is shifted and enlarged before it is compared once more: part, down and right of `cells_of`."""
+    """All shifts and enlargements of a picture for a second comparison: part, down and right of `cells_of`."""
     for part in parts:
         for down in _SHIFTS:
             for right in _SHIFTS:
@@ -152,7 +153,7 @@ def moves(parts: Sequence[float] = _PARTS) -> Iterator[tuple[float, float, float
 
 
 def reduced_luminance(batch: NDArray[np.uint8]) -> Floats:
-    """Luminance of uint8 (N, 3, side, side) at no more than _SIDE pixels a side."""
+    """Luminance of uint8 (N, 3, side, side) with at most _SIDE pixels per side."""
     luminance: Floats = batch.mean(axis=1, dtype=np.float32)
     if luminance.shape[-1] <= _SIDE:
         return luminance
@@ -161,7 +162,7 @@ def reduced_luminance(batch: NDArray[np.uint8]) -> Floats:
 
 
 def cells_of(luminance: Floats, part: float = 1.0, down: float = 0.0, right: float = 0.0) -> Floats:
-    """Detail on _CELLS x _CELLS cells of a part of each picture, of length 1: float32 (N, 256)."""
+    """Detail on _CELLS x _CELLS cells of a part of each picture, normalised to length 1: float32 (N, 256)."""
     side, start = luminance.shape[-1], (1 - part) / 2
     rows, columns = (_averaging(side, _CELLS, start + shift, start + part + shift) for shift in (down, right))
     cells = rows @ luminance @ columns.T
@@ -172,7 +173,7 @@ def cells_of(luminance: Floats, part: float = 1.0, down: float = 0.0, right: flo
 
 
 def _averaging(side: int, cells: int, low: float = 0.0, high: float = 1.0) -> Floats:
-    """Weights (cells, side) that average the pixels between two shares of the side; the border goes on beyond it."""
+    """Weights (cells, side) that average the pixels between two shares of the side; pixels outside repeat the border."""
     edges = np.linspace(low * side, high * side, cells + 1)
     pixels = np.arange(side)
     start, end = np.maximum(edges[:-1, None], pixels), np.minimum(edges[1:, None], pixels + 1)
@@ -189,11 +190,11 @@ def _gaussian(sigma: float) -> Floats:
 
 
 def _turns() -> list[Indices]:
-    """The order of cells in each of the eight turns and mirror images of a square."""
+    """The order of cells in each of the eight rotations and reflections of a square."""
     plain = np.arange(_CELLS**2).reshape(_CELLS, _CELLS)
     turned = [np.rot90(plain, quarter) for quarter in range(4)]
     return [np.ascontiguousarray(cells).ravel() for square in turned for cells in (square, square[:, ::-1])]
 
 
 _BLUR, _SMOOTH, TURNS = _gaussian(4.0), _gaussian(0.8), _turns()
-"""TURNS: the order of cells in each of the eight turns and mirror images of a square."""
+"""The order of cells in each of the eight rotations and reflections of a square."""

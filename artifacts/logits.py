@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from skinaudit.errors import EngineError, InvalidInputError
 
 Indices = NDArray[np.int64]
-"""Class indices, one an image."""
+"""Class indices, one per image."""
 
 
 def check_positive(classes: Sequence[str], positive: str, threshold: float) -> None:
-    """Raise InvalidInputError unless an answer of one column can tell these classes apart by this threshold."""
+    """Raise InvalidInputError unless an answer of one column can distinguish these classes by this threshold."""
     if len(classes) != 2 or positive not in classes:
         raise InvalidInputError(
             f"positive = {positive!r}: one output column needs two classes and one of them as positive; the classes are "
@@ -33,9 +33,9 @@ def threshold_logit(threshold: float) -> float:
 def two_logits(margin: NDArray[np.float64], above: NDArray[np.bool_], *, positive: int) -> NDArray[np.float32]:
     """An answer of one column as logits float32 (N, 2): the positive class gets its margin, the other 0.
 
-    margin: (N,), the logit of the positive class minus that of the threshold; `positive`, 0 or 1, is the place of this
-    class. above: (N,), whether this class is predicted: it then has the larger logit, and otherwise the smaller one,
-    whatever rounding did to the margin.
+    margin: (N,), the logit of the positive class minus that of the threshold; `positive`, 0 or 1, is the index of this
+    class. above: (N,), whether this class is predicted: it then gets the larger logit, otherwise the smaller one, so
+    rounding of the margin cannot change the prediction.
     """
     least = float(np.finfo(np.float32).tiny)
     logits = np.zeros((len(margin), 2), np.float32)
@@ -44,14 +44,14 @@ def two_logits(margin: NDArray[np.float64], above: NDArray[np.bool_], *, positiv
 
 
 def named_classes(answers: NDArray[np.floating]) -> NDArray[np.intp]:
-    """The column that leads in each row of raw answers (N, columns); of a single one, a logit, whether it is above 0."""
+    """The column with the largest value in each row of raw answers (N, columns); for one column, whether it is above 0."""
     return np.asarray(answers.argmax(axis=1) if answers.shape[1] > 1 else answers[:, 0] > 0, np.intp)
 
 
 def predictions(logits: NDArray[np.floating]) -> Indices:
-    """The class with the largest logit: float (N, classes) -> int64 (N,), the first of equal ones.
+    """The class with the largest logit: float (N, classes) -> int64 (N,), the first one on a tie.
 
-    Raises EngineError on another shape and on NaN or infinity, which argmax would turn into an answer.
+    Raises EngineError for another shape and for NaN or infinity, which argmax would turn into an answer.
     """
     if logits.ndim != 2 or logits.shape[1] < 2:
         raise EngineError(f"logits have shape {logits.shape}, expected (images, classes); export the engine again")
@@ -65,11 +65,11 @@ def predictions(logits: NDArray[np.floating]) -> Indices:
 
 
 def lead(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> NDArray[np.float64]:
-    """The logit of the true class minus that of the best other class, float64 (N,). Below 0 an image counts as broken.
+    """Logit of the true class minus that of the best other class, float64 (N,). Below 0 an image counts as broken.
 
-    Fresh attacks on an engine push it down, with and without gradients.
+    Fresh attacks on an engine reduce it, with or without gradients.
 
-    logits: float32 (N, classes); labels: int64 (N,).
+    logits: float32 (N, classes). labels: int64 (N,).
     """
     rows = np.arange(len(labels))
     own = logits[rows, labels].astype(np.float64)
@@ -79,11 +79,11 @@ def lead(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> NDArray[np.f
 
 
 def smooth_lead(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> NDArray[np.float64]:
-    """The logarithm of the summed exponentials of the wrong logits, minus the true logit, float64 (N,).
+    """Logarithm of the summed exponentials of the wrong logits, minus the true logit, float64 (N,).
 
-    The cross-entropy is log(1 + exp(smooth lead)), so both rise together; this one is never rounded to 0.
+    The cross-entropy is log(1 + exp(smooth lead)), so both increase together, but the smooth lead is never rounded to 0.
 
-    logits: float32 (N, classes); labels: int64 (N,).
+    logits: float32 (N, classes). labels: int64 (N,).
     """
     rows = np.arange(len(labels))
     wrong = logits.astype(np.float64)
@@ -94,7 +94,7 @@ def smooth_lead(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> NDArr
 
 
 def range_text(fraction: float) -> str:
-    """How far logits differ, as a fraction of their range, without an exponent: `by 0.0003% of their range`."""
+    """A difference of logits, as a fraction of their range, without an exponent: `by 0.0003% of their range`."""
     share = 100 * fraction
     if 0 < share < 1e-4:
         return "by less than 0.0001% of their range"

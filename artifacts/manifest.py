@@ -28,9 +28,9 @@ from skinaudit.artifacts.typed_json import build
 from skinaudit.errors import NO_ENGINE, InvalidInputError, no_such_file
 
 STRIPPED = "--strip"
-"""Among the `flags` of a plan's settings where its weights are not in the file."""
+"""Flag in a plan's settings that says: the weights are not in the file."""
 BUILT_TYPED = keys.BUILT_TYPED
-"""Value of an engine's setting `found_in` where `found` was counted in the network at build time, not in the built file."""
+"""Value of the setting `found_in` if `found` was counted in the network at build time, not in the built file."""
 
 _RUN = "skinaudit-run"
 _ENGINE = "skinaudit-engine"
@@ -39,14 +39,14 @@ _TRAIN = "restore it or train again"
 _EXPORT = "export the engine again"
 _NAME_RUN = "if it belongs to the engine's run, name that with --run DIR"
 _SECOND_FILE = {".xml": ".bin"}
-"""Engine files without their weights -> the companion that holds these."""
+"""Engine files without weights -> the companion with the weights."""
 
 _Manifest = TypeVar("_Manifest", bound="RunManifest | EngineManifest")
 
 
 @dataclass(frozen=True)
 class FileRecord:
-    """A file by its path relative to the folder of the manifest that names it, and its content digest."""
+    """A file: its path relative to the folder of the manifest that names it, and its content digest."""
 
     file: str
     digest: str
@@ -58,12 +58,12 @@ class FileRecord:
 
 @dataclass(frozen=True)
 class RunManifest:
-    """A trained model. `weights` names the source model: its digest is what adversarial sets carry as `source`.
+    """A trained model. `weights` is the source model: its digest is the `source` of adversarial sets.
 
-    model: arch, width and whatever else `trainer.models.build` needs. data: title, digest, split, counts. training:
+    model: arch, width and everything else that `trainer.models.build` needs. data: title, digest, split, counts. training:
     recipe, hardening and seed with every setting. results: measured figures on the test split. structure: of the source
-    model, recorded before any export; pictures: which the data hold, and how they look. Both are None in runs of earlier
-    versions. operating_points: thresholds of the malignant score, fixed on validation images; none where no class is
+    model, recorded before any export. pictures: the record of the data's pictures. Both are None in runs of earlier
+    versions. operating_points: thresholds of the malignant score, fixed on validation images; empty if no class is
     malignant, and in runs of earlier versions.
     """
 
@@ -84,7 +84,7 @@ class RunManifest:
 
     def __post_init__(self) -> None:
         _check_points(self.operating_points, self.contract)
-        if "/" in self.name:  # it becomes a part of file names, such as that of a set of another run's attack
+        if "/" in self.name:  # it becomes a part of file names, such as the name of another run's set
             raise InvalidInputError(f"name should be the name of a folder, found {show(self.name)}")
 
 
@@ -94,7 +94,7 @@ class EngineManifest:
 
     companions: further files that the engine needs, in the same folder. asked: the requested precision. found: number of
     layers by precision, read from the built engine. graph: the ONNX graph of the same precision behind the engine, to
-    emulate it where it cannot run. reference: the fp32 ONNX graph of the same weights, for the control of an audit.
+    emulate the engine if it cannot run. reference: the fp32 ONNX graph of the same weights, for the control of an audit.
     lineage: digests of weights, onnx, data and, for int8, calibration. run: the run's folder, relative to this manifest.
     parity: comparison with the source model. operating_points: those of the run; empty in manifests of earlier versions.
     """
@@ -122,7 +122,7 @@ class EngineManifest:
 
 
 def _check_points(points: Sequence[OperatingPoint], contract: InputContract) -> None:
-    """Raise InvalidInputError for thresholds of the malignant score where the classes give none."""
+    """Raise InvalidInputError for thresholds of the malignant score if the classes allow none."""
     if points and not 0 < len(contract.malignant) < len(contract.classes):
         raise InvalidInputError("operating_points should be empty, as no class, or every class, of contract is malignant")
 
@@ -133,7 +133,7 @@ def write_run(folder: Path, manifest: RunManifest) -> None:
 
 
 def read_run(folder: Path) -> RunManifest:
-    """Read a run's manifest; raises InvalidInputError where it is missing, damaged or of another kind."""
+    """Read a run's manifest; raises InvalidInputError if it is missing, damaged or of another kind."""
     path = RunFolder(folder).manifest
     if not (path.exists() or path.is_symlink()):
         advice = "make one with `skinaudit train`"
@@ -202,10 +202,10 @@ def record(path: Path, *, relative_to: Path) -> FileRecord:
 
 
 def resolve(folder: Path, file: FileRecord, *, further: Sequence[Path] = ()) -> Path:
-    """The path of a recorded file, its digest verified.
+    """The path of a recorded file, with its digest verified.
 
-    further: other folders than `folder` that it may lie in. Raises InvalidInputError where it is missing, was changed or
-    lies outside.
+    further: folders besides `folder` in which it may be. Raises InvalidInputError if it is missing, was changed or is
+    elsewhere.
     """
     path = inside(folder, file.file, named_by=f"the manifest in {folder}", further=further)
     if not path.exists():
@@ -215,7 +215,7 @@ def resolve(folder: Path, file: FileRecord, *, further: Sequence[Path] = ()) -> 
 
 
 def engine_file(engine: Path, manifest: EngineManifest, file: FileRecord) -> Path:
-    """The path of a file that the manifest of an engine names; raises as `resolve`."""
+    """The path of a file that an engine's manifest names; raises the errors of `resolve`."""
     return resolve(engine.parent, file, further=[engine.parent / manifest.run])
 
 
@@ -230,7 +230,7 @@ def verify(path: Path, digest: str) -> None:
 
 
 def versions(*distributions: str) -> dict[str, str]:
-    """Versions of Python, skinaudit and those of `distributions` that are installed."""
+    """Versions of Python, of skinaudit and of the `distributions` that are installed."""
     interpreter = {"python": platform.python_version()}
     installed = {name: _version(name) for name in ("skinaudit", *distributions)}
     return interpreter | {name: version for name, version in installed.items() if version is not None}
@@ -238,7 +238,7 @@ def versions(*distributions: str) -> dict[str, str]:
 
 @cache
 def _version(distribution: str) -> str | None:
-    """What is installed does not change while the program runs, and looking it up reads a file of metadata."""
+    """Version of one distribution, cached: it does not change while the program runs, and looking it up reads a file."""
     try:
         return metadata.version(distribution)
     except metadata.PackageNotFoundError:
@@ -246,9 +246,9 @@ def _version(distribution: str) -> str | None:
 
 
 def _confined(manifest: EngineManifest, engine: Path, run: Path | None, *, where: str) -> EngineManifest:
-    """The manifest with the run that the user named; raises InvalidInputError where it leads to files elsewhere.
+    """The manifest with the run that the user named; raises InvalidInputError if it leads to files elsewhere.
 
-    What is not there may be named: an engine travels without its run.
+    Files that do not exist may be named, because an engine can be moved without its run.
     """
     folder = engine.parent
     if run is not None:
@@ -277,19 +277,20 @@ def _write(path: Path, manifest: RunManifest | EngineManifest, *, kind: str) -> 
 
 
 def _build(hint: type[_Manifest], value: dict[str, Any], *, kind: str, where: str, again: str) -> _Manifest:
-    """A manifest of the present or of the earlier format from checked plain values."""
+    """A manifest of the present or the earlier format, from checked plain values."""
     version = value.pop("kind", None)
     if version == f"{kind}/1" and "contract" in value:
         value["contract"] = upgraded(value["contract"], where=f"{where}: contract", again=again)
         data = value.get("data")
-        if isinstance(data, dict) and "majority_baseline" in data:  # a constant answer is no baseline: that is a release
+        # earlier versions called a constant answer `baseline`, which now means an earlier release
+        if isinstance(data, dict) and "majority_baseline" in data:
             value["data"] = {("majority_share" if name == "majority_baseline" else name): data[name] for name in data}
     elif version not in (f"{kind}/1", f"{kind}/{_VERSION}"):
         raise InvalidInputError(f"{where}: kind should be {kind}/{_VERSION}, found {show(version)}; {again}")
     if "contract" in value:
         value["contract"] = completed(value["contract"])
     if kind == _RUN:
-        for name in ("structure", "pictures"):  # earlier versions recorded none
+        for name in ("structure", "pictures"):  # earlier versions did not record them
             value.setdefault(name, None)
     value.setdefault("operating_points", [])  # nor these
     manifest: _Manifest = build(hint, value, where=where, again=again)
@@ -297,7 +298,7 @@ def _build(hint: type[_Manifest], value: dict[str, Any], *, kind: str, where: st
 
 
 def _check_data(manifest: RunManifest, *, where: str) -> None:
-    """Raise InvalidInputError where the description of the data contradicts itself or the rest of the manifest."""
+    """Raise InvalidInputError if the description of the data contradicts itself or the rest of the manifest."""
     data, problem = manifest.data, ""
     images = data.get("part_images", {})
     counts = data.get("counts", {})
@@ -324,7 +325,7 @@ def _check_data(manifest: RunManifest, *, where: str) -> None:
 
 
 def _check_files(manifest: EngineManifest, *, where: str) -> None:
-    """Raise InvalidInputError where a manifest contradicts itself about the files that it names."""
+    """Raise InvalidInputError if a manifest contradicts itself about the files that it names."""
     for name, value in (("runtime", manifest.runtime), ("asked", manifest.asked)):
         if not value:
             raise InvalidInputError(f"{where}: {name} should not be empty; {_EXPORT}")

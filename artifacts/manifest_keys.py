@@ -1,6 +1,6 @@
-"""The keys in a manifest's free mappings that code relies on: their types, and which of them must be there.
+"""Keys in a manifest's free mappings on which code relies: their types, and which of them are required.
 
-Other keys may hold any value: what an attack, a recipe or a runtime notes is for people.
+Other keys may have any value: what an attack, a recipe or a runtime records there is for people.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from skinaudit.artifacts.typed_json import Count, Known, Range, Share
 
 BUILT_TYPED: Literal["strongly typed network"] = "strongly typed network"
-"""Value of an engine's setting `found_in` where `found` was counted in the network at build time, not in the built file."""
+"""Value of the setting `found_in` if `found` was counted in the network at build time, not in the built file."""
 
 COUNT = Count
 _SKIPPED = Annotated[

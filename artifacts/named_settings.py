@@ -1,4 +1,4 @@
-"""`NAME:key=value,...` on the command line: a file of a folder, by its name, and settings with the types of its defaults."""
+"""`NAME:key=value,...` on the command line: the name of a file in a folder, and settings with the types of its defaults."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from skinaudit.errors import InvalidInputError
 def parse_named(
     text: str, *, kind: str, defaults_of: Callable[[str], Mapping[str, Any]]
 ) -> tuple[str, dict[str, Any]]:  # fmt: skip
-    """The name and the settings given in `NAME` or `NAME:key=value,...`, as in `pgd-dlr:steps=100,targets=6`.
+    """The name and the settings given in `NAME` or `NAME:key=value,...`, such as `pgd-dlr:steps=100,targets=6`.
 
-    kind: what such a name is, for messages. defaults_of: the settings of a name with their defaults; it refuses unknown
-    names. Values have the types of the defaults; `none` is for settings that may be left open. Raises InvalidInputError for
-    unknown settings and for values of another type.
+    kind: what the name stands for, for messages. defaults_of: returns the settings of a name with their defaults, and
+    refuses unknown names. Values have the types of the defaults; `none` is for settings that may be left open. Raises
+    InvalidInputError for unknown settings and for values of another type.
     """
     name, _, settings = text.partition(":")
     defaults = defaults_of(name)
@@ -32,7 +32,7 @@ def parse_named(
 
 
 def check_known(given: set[str], *, kind: str, name: str, defaults: Mapping[str, Any]) -> None:
-    """Raise InvalidInputError where a setting is given that `name` does not have."""
+    """Raise InvalidInputError for a setting that `name` does not have."""
     unknown = sorted(given - set(defaults))
     if unknown:
         raise InvalidInputError(f"{kind} {name}: no setting {', '.join(unknown)}; it has {', '.join(defaults) or 'none'}")
@@ -43,7 +43,7 @@ def _example(defaults: Mapping[str, Any]) -> str:
 
 
 def _value(setting: str, text: str, default: Any) -> Any:
-    """`text` as the type of the default; of a setting without one a number."""
+    """`text` as the type of the default; a number if there is no default."""
     if default is None and text == "none":
         return None
     if isinstance(default, bool):

@@ -1,7 +1,8 @@
-"""A lock, so that only one process writes at a time. The lock says who holds it, since when, and on which machine.
+"""A lock that lets only one process write at a time. It says who holds it, since when, and on which machine.
 
-The kernel releases the lock when its process ends, in whatever way. The lock file also names the owner. It is used in
-messages, and for folders that several machines share: the kernel of one machine does not know the processes of another.
+The kernel releases the lock when its process ends for any reason. The lock file also names the owner. The owner is needed
+for messages, and for folders shared by several machines, because the kernel of one machine does not know the processes of
+another.
 """
 
 from __future__ import annotations
@@ -45,11 +46,11 @@ class Owner:
 def one_writer(
     lock: Path, *, place: str, wait: float = 0.0, say: Callable[[str], None] = lambda line: None
 ) -> Iterator[None]:  # fmt: skip
-    """Hold the lock file `lock`, in a folder that is there, until the end of the block.
+    """Hold the lock file `lock`, in an existing folder, until the end of the block.
 
     place: the file or folder that is written, for messages. wait: seconds to wait for another process on this machine. say:
-    is told of a lock that a process left behind when it was killed; it is taken over. Raises InvalidInputError where another
-    process holds the lock, or another machine left one: nobody here can know whether its process still runs.
+    called with a message if a killed process left a lock, which is then taken over. Raises InvalidInputError if another
+    process holds the lock, or if another machine left one: nobody here can know whether that process still runs.
     """
     until = time.monotonic() + wait
     while (descriptor := _try(lock, place, say, last=time.monotonic() >= until)) is None:
@@ -57,13 +58,13 @@ def one_writer(
     try:
         yield
     finally:
-        with suppress(OSError):  # a folder that was removed or is read-only now must not hide what came before
+        with suppress(OSError):  # a folder that was removed or is now read-only must not hide the error before it
             lock.unlink(missing_ok=True)
         os.close(descriptor)
 
 
 def _try(lock: Path, place: str, say: Callable[[str], None], *, last: bool) -> int | None:
-    """The descriptor of the lock, which is held; None where it has to be tried again."""
+    """The descriptor of the held lock; None if it must be tried again."""
     try:
         flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
         descriptor = os.open(lock, flags, 0o666)
@@ -86,7 +87,7 @@ def _try(lock: Path, place: str, say: Callable[[str], None], *, last: bool) -> i
                 f"{place}: {owner} started to write it, and this machine cannot see whether it still runs; if it has ended, "
                 f"delete {lock}"
             )
-        if not _same_file(lock, descriptor):  # its owner removed it in the meantime
+        if not _same_file(lock, descriptor):  # its owner has removed it meanwhile
             return None
         if owner is not None:
             say(f"{place}: {owner} was stopped before it finished; this process continues")
@@ -99,14 +100,14 @@ def _try(lock: Path, place: str, say: Callable[[str], None], *, last: bool) -> i
 
 
 def _locked(descriptor: int, owner: Owner | None) -> bool:
-    """Lock an open file; false where another process of this machine has it."""
+    """Lock an open file; False if another process on this machine holds it."""
     if fcntl is not None:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return True
         except BlockingIOError:
             return False
-        except OSError:  # a file system without locks: the owner's number has to do
+        except OSError:  # a file system without locks: only the owner's number can be used
             pass
     return owner is None or owner.host != socket.gethostname() or not _alive(owner.pid)
 
@@ -116,13 +117,13 @@ def _alive(pid: int) -> bool:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    except OSError:  # of another user
+    except OSError:  # a process of another user
         return True
     return True
 
 
 def _owner(descriptor: int) -> Owner | None:
-    """Who wrote the file; None for one that is empty or damaged, as by a full disk."""
+    """The owner named in the file; None if it is empty or damaged, for example after a full disk."""
     text = os.pread(descriptor, _LONGEST, 0).decode(errors="replace")
     with suppress(InvalidInputError):
         owner: Owner = build(Owner, parse_json(text, where="lock", kind="lock", again=""), where="lock", again="")
@@ -138,6 +139,6 @@ def _same_file(lock: Path, descriptor: int) -> bool:
 
 def _write(descriptor: int) -> None:
     start = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime())
-    with suppress(OSError):  # on a full disk the lock holds, and its owner has no name
+    with suppress(OSError):  # on a full disk the lock still works, but its owner has no name
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, json.dumps(asdict(Owner(os.getpid(), socket.gethostname(), start))).encode(), 0)

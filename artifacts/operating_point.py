@@ -1,4 +1,4 @@
-"""The malignant score of an answer, and the operating points of a run: from which score on an image is called malignant."""
+"""The malignant score of an answer, and a run's operating points: thresholds above which an image is called malignant."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from skinaudit.artifacts.typed_json import Count, Share
 from skinaudit.errors import InvalidInputError
 
 Scores = NDArray[np.float64]
-"""Malignant scores, one an image, as log-odds: the higher, the more malignant."""
+"""Malignant scores as log-odds, one per image: higher means more malignant."""
 
 DEFAULT_SPECIFICITY = 0.9
-"""That of the operating point which a training fixes, and which a policy names, if nothing else is asked for."""
+"""Default specificity of the operating point, for trainings and for policies."""
 
 
 @dataclass(frozen=True)
 class OperatingPoint:
     """A threshold of the malignant score, fixed on the validation images of a run.
 
-    specificity: the one that was asked for. threshold: as log-odds; a score above it is called malignant. reached,
-    sensitivity: on the validation images, of which benign and malignant are the numbers; sensitivity is None without a
-    malignant one. Invariant: reached >= specificity.
+    specificity: the requested one. threshold: as log-odds; an image with a higher score is called malignant. reached,
+    sensitivity: measured on the validation images, of which `benign` and `malignant` are the numbers; sensitivity is None if
+    no image is malignant. Invariant: reached >= specificity.
     """
 
     specificity: Share
@@ -46,16 +46,16 @@ class OperatingPoint:
 
     @property
     def probability(self) -> float:
-        """The threshold as probability of a malignant class."""
+        """The threshold as the probability of a malignant class."""
         return 0.5 * (1 + math.tanh(self.threshold / 2))
 
 
 def malignant_scores(logits: NDArray[np.floating], malignant: Sequence[int], *, probabilities: bool = False) -> Scores:
-    """The log-odds of the summed softmax probability of the malignant classes, float64 (N,).
+    """Log-odds of the summed softmax probability of the malignant classes, float64 (N,).
 
-    The order is that of the summed probability itself, which float64 rounds to 1 from log-odds of 37 on. logits: (N,
-    classes); with `probabilities` they are probabilities already, and a score can be infinite. malignant: labels, some and
-    not all.
+    The order is the same as for the summed probability, which float64 rounds to 1 for log-odds of 37 and more. logits: (N,
+    classes). probabilities: if True, `logits` already are probabilities, and a score can be infinite. malignant: labels,
+    some but not all.
     """
     benign = [label for label in range(logits.shape[1]) if label not in malignant]
     if not malignant or not benign:
@@ -68,9 +68,10 @@ def malignant_scores(logits: NDArray[np.floating], malignant: Sequence[int], *, 
 
 
 def unshifted(logits: NDArray[np.floating], contract: InputContract) -> NDArray[np.floating]:
-    """The logits of which a softmax gives probabilities, (N, classes).
+    """Logits whose softmax gives probabilities, (N, classes).
 
-    A model of one column has its logits less that of the threshold from which on its class is named, so that 0 decides.
+    A model with one column has logits from which the threshold's logit was subtracted, so that 0 decides; this is undone
+    here.
     """
     if contract.positive is None or contract.threshold == 0.5:
         return logits
@@ -80,17 +81,18 @@ def unshifted(logits: NDArray[np.floating], contract: InputContract) -> NDArray[
 
 
 def fix_operating_point(scores: Scores, ill: NDArray[np.bool_], *, specificity: float) -> OperatingPoint | None:
-    """The lowest threshold at which at least `specificity` of the benign images lie at or below it; None without one.
+    """The lowest threshold at which at least `specificity` of the benign images are not above it; None if there is none.
 
-    scores: float64 (N,) of validation images; ill: bool (N,). The threshold lies halfway to the next score, so that rounding
-    of the engine decides no validation image.
+    scores: float64 (N,) of validation images. ill: bool (N,). The threshold is halfway to the next score, so that rounding
+    in an engine changes no validation image.
     """
     if not 0 < specificity < 1:
         raise InvalidInputError(f"specificity {specificity:g}: give a share between 0 and 1, such as {DEFAULT_SPECIFICITY}")
     benign = np.sort(scores[~ill])
     if len(benign) == 0:
         return None
-    last = benign[math.ceil(round(specificity * len(benign), 9)) - 1]  # 9: 0.9 * 10 images are 9, whatever the bits say
+    # 9 decimals, so that 0.9 * 10 images are 9 in spite of rounding
+    last = benign[math.ceil(round(specificity * len(benign), 9)) - 1]
     above = scores[scores > last]
     threshold = float(last if len(above) == 0 else (last + above.min()) / 2)
     malignant = int(ill.sum())

@@ -1,4 +1,4 @@
-"""Open files from outside safely: only regular files, of bounded size, inside of the expected folder.
+"""Opens files from outside safely: only regular files, of limited size, inside the expected folder.
 
 Everything is checked before the first byte is read. So a pipe, a device or an endless file gives an error in one line.
 """
@@ -18,20 +18,19 @@ from skinaudit.artifacts.printable import printable, show, with_article
 from skinaudit.errors import InvalidInputError
 
 MAX_MODEL = 2**31
-"""Bytes of a graph that is read whole; its format (protobuf) ends there."""
+"""Largest size in bytes of a graph that is read whole, the limit of its format (protobuf)."""
 MAX_TABLE = 2**28
-"""Bytes of a table of images; HAM10000's has half a megabyte."""
+"""Largest size in bytes of an image table; that of HAM10000 has half a megabyte."""
 _PIECE = 2**20
 _HOLE = 2**30
-"""Bytes of one hole from which a file is refused: a terabyte of holes takes no room on the disk, and hours to read."""
-_HOLES = 1000  # that are looked at
+"""Size in bytes of a hole from which a file is refused: a terabyte of holes needs no disk space, but hours to read."""
+_HOLES = 1000  # largest number that is checked
 
 _KINDS = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
 
 
 def check_regular(path: Path, *, kind: str) -> None:
-    """Raise InvalidInputError where there is no file, or a folder, a pipe, a socket, a device, or a file of holes, in its
-    place."""
+    """Raise InvalidInputError if there is no file, or a folder, a pipe, a socket, a device or a file of holes instead."""
     size = _status(path, kind=kind).st_size
     if size >= _HOLE:
         _refuse_holes(path, size, kind=kind)
@@ -39,12 +38,12 @@ def check_regular(path: Path, *, kind: str) -> None:
 
 @contextmanager
 def open_regular(path: Path, *, kind: str) -> Iterator[IO[bytes]]:
-    """Open a regular file for reading; never waits for the other end of a pipe. Raises InvalidInputError like
-    check_regular, except for a file of holes, which matters only if all of the file is read.
+    """Open a regular file for reading; never waits for the other end of a pipe.
 
-    What was opened is asked, not its path, so that an exchange in between changes nothing.
+    Raises InvalidInputError like check_regular, except for a file of holes, which matters only if all of the file is read.
+    The opened file is checked, not its path, so an exchange in between changes nothing.
     """
-    _status(path, kind=kind)  # first, as the mere opening of a device may do something
+    _status(path, kind=kind)  # first, because just opening a device may have an effect
     try:
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     except (OSError, ValueError) as error:
@@ -55,7 +54,7 @@ def open_regular(path: Path, *, kind: str) -> Iterator[IO[bytes]]:
 
 
 def read_regular(path: Path, *, kind: str, limit: int, again: str = "") -> bytes:
-    """The bytes of a regular file; raises InvalidInputError where it has more than `limit`, before they are read.
+    """The bytes of a regular file; raises InvalidInputError if it has more than `limit`, before they are read.
 
     again: what to do about such a file.
     """
@@ -64,8 +63,8 @@ def read_regular(path: Path, *, kind: str, limit: int, again: str = "") -> bytes
             size = os.fstat(stream.fileno()).st_size
             if size > limit:
                 raise _too_long(path, kind, limit, again)
-            content = stream.read(size)  # not limit: that much memory would be asked for
-            while len(content) <= limit and (more := stream.read(_PIECE)):  # it grew
+            content = stream.read(size)  # not `limit`, because that much memory would be allocated
+            while len(content) <= limit and (more := stream.read(_PIECE)):  # the file has grown
                 content += more
         except OSError as error:
             raise _unreadable(path, error, kind=kind) from error
@@ -75,7 +74,7 @@ def read_regular(path: Path, *, kind: str, limit: int, again: str = "") -> bytes
 
 
 def read_member(archive: zipfile.ZipFile, name: str, *, limit: int) -> bytes:
-    """A file of a ZIP archive; raises zipfile.BadZipFile where it unpacks to more than `limit` bytes."""
+    """A file of a ZIP archive; raises zipfile.BadZipFile if it decompresses to more than `limit` bytes."""
     with archive.open(name) as stream:
         content = stream.read(_PIECE)
         while len(content) <= limit and (more := stream.read(_PIECE)):
@@ -88,8 +87,8 @@ def read_member(archive: zipfile.ZipFile, name: str, *, limit: int) -> bytes:
 def inside(folder: Path, name: str | PurePath, *, named_by: str, further: Sequence[Path] = (), remedy: str = "") -> Path:
     """The path of a file that another file names relative to `folder`; it need not exist.
 
-    further: other folders that it may lie in. named_by: what names it, for messages. remedy: what to do about it. Raises
-    InvalidInputError for an absolute path, and for one that leads out of these folders by `..` or by a link.
+    further: other folders in which it may be. named_by: the file that names it, for messages. remedy: what to do about it.
+    Raises InvalidInputError for an absolute path, and for one that leads out of these folders by `..` or by a link.
     """
     plain = PurePath(name)
     if plain.is_absolute() or "\0" in str(name):
@@ -107,7 +106,7 @@ def inside(folder: Path, name: str | PurePath, *, named_by: str, further: Sequen
 
 
 def lies_in(path: Path, folder: Path) -> bool:
-    """Whether a path, its links followed, is below a folder or the folder itself; false for a circle of links."""
+    """Whether a path, with links followed, is the folder or below it; False for a circle of links."""
     try:
         return path.resolve().is_relative_to(folder.resolve())
     except (OSError, RuntimeError):
@@ -115,21 +114,21 @@ def lies_in(path: Path, folder: Path) -> bool:
 
 
 def real(path: str | Path) -> Path:
-    """A path with its links followed, absolute; `~` stands for the home folder. It need not exist.
+    """An absolute path with links followed; `~` stands for the home folder. It need not exist.
 
-    Unlike Path.resolve and Path.expanduser it raises nothing: a circle of links and an unknown `~user` stay in the path, and
-    whoever opens it then says what is wrong with it.
+    Unlike Path.resolve and Path.expanduser, it raises nothing. A circle of links and an unknown `~user` stay in the path,
+    and the caller that opens the path reports the problem.
     """
     return Path(os.path.realpath(expanded(path)))
 
 
 def expanded(path: str | Path) -> Path:
-    """A path whose `~` or `~user` is that home folder; an unknown user's stays as it is."""
+    """A path with `~` or `~user` replaced by that home folder; the name of an unknown user stays."""
     return Path(os.path.expanduser(path))  # noqa: PTH111 (Path.expanduser raises RuntimeError)
 
 
 def is_private(path: Path) -> bool:
-    """Whether a file or folder, no link, is this user's, and no other may write to it; true where users have no numbers."""
+    """Whether a file or folder (not a link) belongs to this user and only this user may write to it; True on Windows."""
     try:
         status = path.lstat()
     except OSError:
@@ -156,13 +155,13 @@ def _refuse_special(path: Path, mode: int, *, kind: str) -> None:
 
 
 def _refuse_holes(path: Path, size: int, *, kind: str) -> None:
-    """Raise InvalidInputError for a file with a hole of _HOLE bytes, where nothing was ever written."""
+    """Raise InvalidInputError for a file with a hole of _HOLE bytes, to which nothing was ever written."""
     if not hasattr(os, "SEEK_DATA"):
         return
     try:
         with path.open("rb") as stream:
             longest = _longest_hole(stream.fileno(), size)
-    except OSError:  # it cannot be read, or its file system cannot tell; whoever reads it says so
+    except OSError:  # it cannot be read, or its file system cannot tell; whoever reads it reports that
         return
     if longest >= _HOLE:
         raise InvalidInputError(
@@ -171,7 +170,7 @@ def _refuse_holes(path: Path, size: int, *, kind: str) -> None:
 
 
 def _longest_hole(descriptor: int, size: int) -> int:
-    """Bytes of the longest of the first holes; whole files have none of any length."""
+    """Bytes of the longest of the first holes; complete files have no holes."""
     longest = data = 0
     for _ in range(_HOLES):
         hole = os.lseek(descriptor, data, os.SEEK_HOLE)
@@ -180,7 +179,7 @@ def _longest_hole(descriptor: int, size: int) -> int:
         try:
             data = os.lseek(descriptor, hole, os.SEEK_DATA)
         except OSError as error:
-            if error.errno != errno.ENXIO:  # its code for: no data until the end
+            if error.errno != errno.ENXIO:  # the error code for: no data until the end
                 raise
             data = size
         longest = max(longest, data - hole)

@@ -1,7 +1,7 @@
-"""Engines with code in them that this user's own exports wrote on this machine: they need no `--allow-code`.
+"""Engines with code that this user's own exports wrote on this machine. They need no `--allow-code`.
 
-Their digests are names of empty files in the user's cache, which only this user may write to. What a run's folder says of
-its engines does not count here: whoever sends a run has written its records, too.
+Their digests are the names of empty files in the user's cache, to which only this user may write. The record in a run's
+folder does not count here, because a sender of a run could have written it.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from skinaudit.artifacts.outside import is_private
 from skinaudit.errors import InvalidInputError
 
 CODE = ".pt2"
-"""The suffix of files that are code, or may be. Plans with code in them are few, and need the option."""
+"""The suffix of files that are code or may contain it. Plans with code are rare, and need the option."""
 _FOLDER = "own-code"
 
 
 def vouch(digest: str) -> None:
-    """Note that an export of this user wrote a file of this digest. Where nothing can be kept, `--allow-code` has to do."""
+    """Record that an export of this user wrote a file with this digest. If this fails, `--allow-code` is needed."""
     with suppress(OSError, InvalidInputError):
         path = _path(digest)
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -28,10 +28,10 @@ def vouch(digest: str) -> None:
 
 
 def is_vouched_for(digest: str) -> bool:
-    """Whether an export of this user wrote a file of this digest here."""
+    """Whether an export of this user wrote a file with this digest on this machine."""
     try:
         path = _path(digest)
-    except InvalidInputError:  # this user has no home
+    except InvalidInputError:  # this user has no home folder
         return False
     return is_private(path.parent) and is_private(path)
 

@@ -1,4 +1,4 @@
-"""How far adversarial images lie from the clean ones, in integers: the proof that a set keeps within its eps."""
+"""Distances of adversarial images from the clean ones, in integers: the proof that a set stays within its eps."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from skinaudit.artifacts.adversarial_set import AdversarialSet
 from skinaudit.artifacts.threat_model import ThreatModel
 from skinaudit.errors import InvalidInputError
 
-_ROWS = 128  # images that are compared at a time
+_ROWS = 128  # images compared at a time
 
 
 def check_perturbation(adversarial: AdversarialSet, clean: AdversarialSet) -> NDArray[np.float64]:
-    """Prove in integers that every image lies within its set's eps of the clean one, and that both show the same lesions.
+    """Prove in integers that every image is within its set's eps of the clean one, and that both have the same lesions.
 
-    Returns the share of eps that each image spends, (N,): 0 for an image that is the clean one, and for a clean set. Raises
-    InvalidInputError with the first image that does not lie within.
+    Returns the share of eps that each image spends, (N,): 0 for an image equal to the clean one, and for a clean set. Raises
+    InvalidInputError with the first image that is outside.
     """
     threat_model = adversarial.info.threat_model
     if threat_model is None:
@@ -42,17 +42,17 @@ def check_perturbation(adversarial: AdversarialSet, clean: AdversarialSet) -> ND
 
 
 def within(perturbed: NDArray[np.uint8], original: NDArray[np.uint8], threat_model: ThreatModel) -> NDArray[np.bool_]:
-    """Per image, whether |perturbed - original| <= eps holds exactly, in integers. uint8 (B, ...) twice -> bool (B,)."""
+    """Whether |perturbed - original| <= eps holds exactly, in integers: uint8 (B, ...) twice -> bool (B,)."""
     return np.asarray(_extents(perturbed, original, threat_model) <= _bound(threat_model))
 
 
 def _bound(threat_model: ThreatModel) -> int:
-    """The greatest extent within eps."""
+    """The largest extent within eps."""
     return int(threat_model.eps_255 if threat_model.norm == "linf" else threat_model.eps_255**2)
 
 
 def _extents(perturbed: NDArray[np.uint8], original: NDArray[np.uint8], threat_model: ThreatModel) -> NDArray[np.int64]:
-    """Exactly, int64 (B,): the largest difference (linf) or the sum of the squared ones (l2)."""
+    """Exact extents, int64 (B,): the largest difference (linf) or the sum of squared differences (l2)."""
     difference = (np.maximum(perturbed, original) - np.minimum(perturbed, original)).reshape(len(perturbed), -1)
     if threat_model.norm == "linf":
         return np.asarray(difference.max(axis=1), np.int64)

@@ -1,7 +1,6 @@
-"""The record of a run's pictures, written when its training ends: their digests, and statistics of the training
-pictures.
+"""The record of a run's pictures, written when its training ends: digests, and statistics of the training pictures.
 
-It allows to check whether other images are really different images, and whether they look like the training pictures.
+With it, an audit can check whether other images are really different ones, and whether they look like the training pictures.
 The file contains no picture. It has digests of 8 bytes, 16 x 16 cells of detail that identify near-copies
 (skinaudit.artifacts.likeness), and a few robust figures of some training pictures.
 """
@@ -25,28 +24,34 @@ from skinaudit.errors import InvalidInputError
 
 PARTS = ("train", "val", "test")
 STATISTICS = ("red", "green", "blue", "contrast", "saturation", "sharpness", "vignette")
-"""What is measured of a picture: mean of each colour, standard deviation of luminance, mean of the largest less the smallest
-colour, mean difference of neighbours over the contrast, and how much darker the corners are than the middle; all but
-sharpness in steps of 8 bit."""
+"""Measurements of a picture.
+
+Mean of each colour, standard deviation of luminance, mean of the largest minus the smallest colour, mean difference of
+neighbours over the contrast (sharpness), and how much darker the corners are than the centre; all but sharpness in 8-bit
+steps.
+"""
 _MEASURED = 2_000
-"""Training pictures of which statistics are kept."""
+"""Number of training pictures with statistics."""
 _WIDTH = 8
 _AGAIN = "restore it or train again"
 _TENSORS = {"pixels": 2, "names": 2, "part": 1, "statistics": 2}
 _LATER = {"cells": 2, "frames": 2}
-"""Tensors that files of the first version do not have, and frames where no size is known."""
+"""Tensors that files of the first version lack; frames are also missing if no size is known."""
 FRAME = ("frame width", "frame height")
-"""What `frames` holds of a picture: pixels of the whole frame before it is resized."""
+"""Values in `frames`: pixels of the whole frame before it is resized."""
 
 Digests = NDArray[np.uint64]
 
 
 @dataclass(frozen=True, eq=False)
 class Pictures:
-    """pixels, names: uint64 (N,), the first 8 bytes of the digests of each picture's pixels and name. part: uint8 (N,), an
-    index into PARTS. statistics: float32 (M, len(STATISTICS)) of some training pictures, in no order; frames: int32 (M,
-    len(FRAME)) of the same ones. cells: int8 (N, CELLS), what near-copies are told by. Both are None where the record is of
-    an earlier version, frames also where their size is not known."""
+    """The record of a run's pictures.
+
+    pixels, names: uint64 (N,), the first 8 bytes of the digests of each picture's pixels and name. part: uint8 (N,), an
+    index into PARTS. statistics: float32 (M, len(STATISTICS)) of some training pictures, in no order. frames: int32 (M,
+    len(FRAME)) of the same pictures. cells: int8 (N, CELLS), which identify near-copies. frames and cells are None if the
+    record is of an earlier version, frames also if the size is not known.
+    """
 
     pixels: Digests
     names: Digests
@@ -83,11 +88,11 @@ def near_copies(
     *,
     progress: Progress | None = None,
 ) -> NDArray[np.int8]:
-    """In which part of a run the picture is that each image is a near-copy of: an index into PARTS, -1 for none; int8 (N,).
+    """For each image, the part of a run in which it has a near-copy: an index into PARTS, -1 for none; int8 (N,).
 
-    images: uint8 (N, 3, H, W). pictures: of the run; where it has none, or its record is of an earlier version, only the
-    pictures of its test are looked at: `tested`, batches of uint8 (B, 3, H, W) of the same size.
-    progress: is called with the images done and the images in all.
+    images: uint8 (N, 3, H, W). pictures: of the run. If they are None or from an earlier version, only the run's test
+    pictures are compared: `tested`, batches of uint8 (B, 3, H, W) of the same size. progress: called with the number of
+    images done and in total.
     """
     if pictures is not None and pictures.cells is not None:
         recorded, parts = from_bytes(pictures.cells), pictures.part
@@ -109,7 +114,7 @@ def write_pictures(
 ) -> None:
     """Write the record of a data set, atomically.
 
-    images: uint8 (N, 3, H, W); parts: indices of each of PARTS; frames: int32 (N, len(FRAME)), None where not known.
+    images: uint8 (N, 3, H, W). parts: indices of each of PARTS. frames: int32 (N, len(FRAME)), None if unknown.
     """
     order = np.concatenate(parts)
     train = parts[0]
@@ -128,7 +133,7 @@ def write_pictures(
 
 
 def read_pictures(path: Path) -> Pictures:
-    """Read what `write_pictures` wrote; raises InvalidInputError for a damaged file."""
+    """Read a file written by `write_pictures`; raises InvalidInputError if it is damaged."""
     arrays, metadata = read_tensors(path, kind="record of a run's pictures", again=_AGAIN)
     axes_of = {**_TENSORS, **{name: axes for name, axes in _LATER.items() if name in arrays}}
     sound = all(name in arrays and arrays[name].ndim == axes for name, axes in axes_of.items())
@@ -153,7 +158,7 @@ def _are_frames(frames: NDArray[Any], *, count: int) -> bool:
 
 
 def _luminance(images: NDArray[np.uint8]) -> Floats:
-    """Batch by batch, so that no more than one is in memory at its full size in floating point."""
+    """Luminance batch by batch, so that only one batch is in memory at full size in floating point."""
     parts = [reduced_luminance(images[start : start + 256]) for start in range(0, len(images), 256)]
     return np.concatenate(parts)
 

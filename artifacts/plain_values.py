@@ -1,7 +1,7 @@
-"""Outside files as plain values: JSON and TOML that every part of skinaudit can handle, or one line that says why not.
+"""Outside files as plain values: JSON and TOML that every part of skinaudit can handle, or a one-line error.
 
-A regular file of bounded size in UTF-8, no key twice, finite numbers of at most 64 bits, bounded nesting, no control
-characters. skinaudit.artifacts.typed_json makes values of type hints of them.
+Accepted is a regular file of limited size in UTF-8, without repeated keys, with finite numbers of at most 64 bits, limited
+nesting and no control characters. skinaudit.artifacts.typed_json converts the values to the types of type hints.
 """
 
 from __future__ import annotations
@@ -19,30 +19,30 @@ from skinaudit.artifacts.printable import MAX_TEXT, UNPRINTABLE, printable, show
 from skinaudit.errors import InvalidInputError
 
 MAX_BYTES = 16 * 2**20
-"""Of a JSON file; a report of an audit has tens of kilobytes."""
-_TOML_BYTES = 2**20  # a person writes them, and they are parsed a hundred times as slowly
+"""Largest size in bytes of a JSON file; the report of an audit has tens of kilobytes."""
+_TOML_BYTES = 2**20  # people write them by hand, and parsing takes a hundred times as long
 MAX_DEPTH = 32
 MAX_KEY = 300  # characters; a set's name is a key and a file name
-_DIGITS = 30  # of an integer that is parsed at all: more than 64 bits have, so that the rest changes no answer
+_DIGITS = 30  # longest integer that is parsed: it has more than 64 bits, so further digits would not change the answer
 _PLACE = 160
 _ENDLESS = re.compile(rf"[0-9_]{{{MAX_TEXT + 2},}}")
-"""Digits of an integer that Python refuses without its place. Cut, they are still no number or text that is accepted."""
+"""Digits of an integer that Python would refuse without naming its place. Cut off, they still give no accepted value."""
 _DOTTED = re.compile(r"(?<![\w-])[\w-]++(?:[ \t]*+\.[ \t]*+(?:[\w-]++|\"[^\"\n]*+\"|'[^'\n]*+'))+")
-"""A dotted key of TOML; numbers and versions are some, too, with few dots."""
+"""A dotted key of TOML. Numbers and versions also match, but have few dots."""
 
 
 def read_json(path: Path, *, kind: str, again: str, text_limit: int = MAX_TEXT) -> dict[str, Any]:
     """Read a JSON object as checked plain values.
 
-    kind: the kind of file for messages, such as `run manifest`. again: what to do about a damaged one. text_limit: the most
-    characters of a text. Raises InvalidInputError with the path of the field.
+    kind: the kind of file for messages, such as `run manifest`. again: what to do about a damaged one. text_limit: largest
+    number of characters of a text. Raises InvalidInputError with the path of the field.
     """
     text = read_text(path, kind=kind, again=again)
     return parse_object(text, where=str(path), kind=kind, again=again, text_limit=text_limit)
 
 
 def parse_object(text: str, *, where: str, kind: str, again: str, text_limit: int = MAX_TEXT) -> dict[str, Any]:
-    """The text of a JSON object as checked plain values; otherwise as `read_json`. where: how messages name its place."""
+    """A text with a JSON object, as checked plain values; see `read_json`. where: its place, for messages."""
     value = parse_json(text, where=where, kind=kind, again=again, text_limit=text_limit)
     if not isinstance(value, dict):
         raise InvalidInputError(f"{where}: not {with_article(kind)}: should be an object, found {show(value)}; {again}")
@@ -50,10 +50,11 @@ def parse_object(text: str, *, where: str, kind: str, again: str, text_limit: in
 
 
 def read_toml(path: Path, *, kind: str, again: str) -> dict[str, Any]:
-    """Read a TOML file as checked plain values; the same for tables as `read_json` is for objects."""
+    """Read a TOML file as checked plain values; like `read_json` for objects."""
     text = read_text(path, kind=kind, again=again, limit=_TOML_BYTES)
     try:
-        if any(key[0].count(".") > MAX_DEPTH for key in _DOTTED.finditer(text)):  # the parser's time is their square
+        # the parser's time grows with the square of their number
+        if any(key[0].count(".") > MAX_DEPTH for key in _DOTTED.finditer(text)):
             raise UnfitError(f"a key should be nested at most {MAX_DEPTH} deep")
         value = tomllib.loads(_ENDLESS.sub(lambda digits: digits[0][: MAX_TEXT + 1] + "0", text))
         _check(value, "", MAX_TEXT)
@@ -66,14 +67,14 @@ def read_toml(path: Path, *, kind: str, again: str) -> dict[str, Any]:
 
 
 def _line_of(error: tomllib.TOMLDecodeError, text: str) -> str:
-    """The line that an error is about: it names the key, which the parser does not."""
+    """The line of an error. It names the key, which the parser does not."""
     numbered = re.search(r"at line ([0-9]+)", str(error))
     lines = text.rstrip().split("\n")
     return show(lines[min(int(numbered[1]), len(lines)) - 1 if numbered else -1])
 
 
 def parse_json(text: str, *, where: str, kind: str, again: str, text_limit: int = MAX_TEXT) -> Any:
-    """One JSON text as checked plain values. where: how messages name its place; the rest as for `read_json`."""
+    """A JSON text as checked plain values. where: its place, for messages; other parameters: see `read_json`."""
     if not text.strip():
         raise InvalidInputError(f"{where}: not {with_article(kind)}: is empty; {again}")
     try:
@@ -87,7 +88,7 @@ def parse_json(text: str, *, where: str, kind: str, again: str, text_limit: int 
 
 
 def read_text(path: Path, *, kind: str, again: str, limit: int = MAX_BYTES) -> str:
-    """The text of a regular file of at most `limit` bytes in UTF-8, without a byte order mark. Never waits for a pipe."""
+    """The text of a regular file in UTF-8 of at most `limit` bytes, without byte order mark. Never waits for a pipe."""
     content = read_regular(path, kind=kind, limit=limit, again=again)
     try:
         text = content.decode("utf-8")
@@ -102,11 +103,11 @@ def read_text(path: Path, *, kind: str, again: str, limit: int = MAX_BYTES) -> s
 
 
 class UnfitError(Exception):
-    """A value that does not fit; the message begins with where it lies."""
+    """A value that does not fit. The message begins with its place."""
 
 
 class _Repeating(dict[str, Any]):
-    """An object of which a key was given twice; made by the parser, refused by the check that follows, which knows where."""
+    """An object with a repeated key. The parser makes it, and the later check, which knows the place, refuses it."""
 
     repeated = ""
 
@@ -132,7 +133,7 @@ def _refusal(error: Exception, *, where: str, kind: str, again: str) -> InvalidI
 
 
 def _check(value: Any, at: str, text_limit: int, depth: int = 0) -> None:
-    """Raise UnfitError for the first plain value that no file may hold, wherever it lies."""
+    """Raise UnfitError for the first plain value that no file may contain, at any depth."""
     if depth > MAX_DEPTH:
         raise UnfitError(f"{named(at)} should be nested at most {MAX_DEPTH} deep")
     if isinstance(value, _Repeating):
@@ -152,7 +153,7 @@ def _check(value: Any, at: str, text_limit: int, depth: int = 0) -> None:
     elif isinstance(value, int):
         if not -(2**63) <= value < 2**64:
             raise UnfitError(f"{named(at)} should be a number of at most 64 bits, found {show(value)}")
-    elif value is not None:  # TOML has dates and times
+    elif value is not None:  # dates and times of TOML
         raise UnfitError(f"{named(at)} should be a text, a number, true or false, found a {type(value).__name__}")
 
 
@@ -164,11 +165,11 @@ def _check_text(text: str, name: str, limit: int) -> None:
 
 
 def below(at: str, key: str) -> str:
-    """The path of a field inside `at`; a key that is no plain word is quoted, its control characters escaped."""
+    """The path of a field inside `at`; a key that is not a plain word is quoted, with control characters escaped."""
     word = key if re.fullmatch(r"[\w-]{1,60}", key) else f"[{show(key)}]"
     return f"{at}{word}" if word.startswith("[") else f"{at}.{word}".lstrip(".")
 
 
 def named(at: str) -> str:
-    """A path in a message, never longer than a line takes."""
+    """A path for messages, cut to the length of a line."""
     return (at if len(at) <= _PLACE else f"{at[:_PLACE]}...") or "the whole file"

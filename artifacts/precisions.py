@@ -1,4 +1,4 @@
-"""The precisions that the exporter offers, with the drift that an audit accepts for each."""
+"""The precisions that the exporter offers, and the drift that an audit accepts for each."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class Kind:
-    """What every part must know of a precision.
+    """What every part must know about a precision.
 
-    help: the line of `skinaudit export --help`. explained_drift: the median drift of the logits over the median logit margin
-    that the precision explains; by_runtime: of runtimes that need another bound. layers: kinds of layers
-    (skinaudit.engines.networks) that it adds to a network. casts: types that it casts numbers to. rounding: how far the
-    largest weight of a layer may have been rounded, relative to itself. spread: how many times larger or smaller than a
-    layer's own numbers those between its steps may be, and factor: how many times a channel's numbers may be scaled, so
-    that none becomes too large or too small for its type.
+    help: the line in `skinaudit export --help`. explained_drift: the median drift of the logits divided by the median logit
+    margin that the precision explains; by_runtime: for runtimes that need another bound. layers: kinds of layers
+    (skinaudit.engines.networks) that it adds to a network. casts: types to which it casts numbers. rounding: how far the
+    largest weight of a layer may have been rounded, relative to itself. spread, factor: limits so that no number overflows
+    or vanishes in its type. spread: how many times larger or smaller than a layer's own numbers those between its steps may
+    be. factor: how many times a channel's numbers may be scaled.
     """
 
     help: str
@@ -61,6 +61,9 @@ KINDS: Mapping[str, Kind] = {
         rounding=0.02,
     ),
 }
-"""Precisions by name. The bounds of drift are three times the largest of honest exports (docs/results/drift.md); of fp32,
-where that is no more than the last bits, twenty times. An audit has a closer bound for fp16 and bf16: what rounding does to
-the model itself (skinaudit.audit.checks.fidelity)."""
+"""Precisions by name.
+
+The bounds of drift are three times the largest drift of honest exports (docs/results/drift.md); for fp32, where only the
+last bits differ, twenty times. For fp16 and bf16 an audit has a closer bound: the effect of rounding on the model itself
+(skinaudit.audit.checks.fidelity).
+"""

@@ -14,17 +14,17 @@ from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-MAX_TEXT = 4096  # characters; the longest path that Linux takes
+MAX_TEXT = 4096  # characters; the longest path on Linux
 UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
-"""Control characters, line separators, marks that reorder what a reader sees, and halves of surrogate pairs: files that
-hold them are refused."""
+"""Control characters, line separators, marks that change the reading order, surrogates. Files with them are refused."""
 _UNSEEN = re.compile(
     f"{UNPRINTABLE.pattern[:-1]}\u00ad\u061c\u180e\u200b\u200e\u200f\u2060-\u2065\u206a-\u206f\ufeff\ufff9-\ufffb\ufffe\uffff"
     "\U000e0000-\U000e007f]"
 )
-"""Those, and what else takes no room or turns the order of what stands beside it; a few languages write some of these."""
+"""These, and other characters without width or that change the reading order; a few languages use some of them.
+"""
 _BLANKS = re.compile("[ \u00a0\u115f\u1160\u1680\u2000-\u200a\u202f\u205f\u2800\u3000\u3164\uffa0]{4,}")
-"""So many blanks that a narrow screen could begin a line behind them."""
+"""So many spaces that a narrow screen could start a new line after them."""
 _BREAKS = re.compile("[\t\n\r]+")
 _SHOWN = 40
 
@@ -32,31 +32,34 @@ _T = TypeVar("_T")
 
 
 def printable(text: str) -> str:
-    """The text in one line: a blank for line breaks and tabs, a question mark for other characters that are not seen or that
-    control the screen, runs of blanks shortened, cut to MAX_TEXT characters."""
+    """The text in one line, at most MAX_TEXT characters.
+
+    Line breaks and tabs become a space, characters that are invisible or control the screen become a question mark, and runs
+    of spaces are shortened.
+    """
     return _visible(text[:MAX_TEXT])
 
 
 def printable_lines(text: str) -> str:
-    """The same of each line of a text that has several."""
+    """The same for each line of a text with several lines."""
     return "\n".join(map(_visible, text.split("\n")))
 
 
 def printable_table(text: str) -> str:
-    """The same of a table of cleaned cells: runs of blanks stay, because they align its columns."""
+    """The same for a table of cleaned cells: runs of spaces stay, because they align the columns."""
     return "\n".join(_UNSEEN.sub("?", line) for line in text.split("\n"))
 
 
 def printable_value(value: _T) -> _T:
-    """A value with every text and path in it cleaned, through dataclasses, mappings, lists and tuples.
+    """A value with all texts and paths inside cleaned, through dataclasses, mappings, lists and tuples.
 
-    What needs no cleaning is returned as it is.
+    A value that needs no cleaning is returned unchanged.
     """
     return _cleaned(value)  # type: ignore[no-any-return]
 
 
 def show(value: Any) -> str:
-    """A value in a message: on one line, short, control characters escaped."""
+    """A value for a message: on one line, short, with control characters escaped."""
     if isinstance(value, str):
         return repr(value if len(value) <= _SHOWN else f"{value[:_SHOWN]}...")
     if isinstance(value, dict):
@@ -67,7 +70,7 @@ def show(value: Any) -> str:
 
 
 def _visible(text: str) -> str:
-    if text.isascii() and text.isprintable() and "    " not in text:  # most texts, in a hundredth of the time
+    if text.isascii() and text.isprintable() and "    " not in text:  # true for most texts, in a hundredth of the time
         return text
     return _BLANKS.sub("   ", _UNSEEN.sub("?", _BREAKS.sub(" ", text)))
 
@@ -100,5 +103,5 @@ def _is(first: object, second: object) -> bool:
 
 
 def with_article(noun: str) -> str:
-    """A noun of ours after `a`, or after `an` where it begins with a vowel; for messages."""
+    """One of our own nouns after `a`, or after `an` if it begins with a vowel; for messages."""
     return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"

@@ -1,4 +1,4 @@
-"""The structure of a program of torch.export: of a run's model when its training ends, and of a .pt2 file."""
+"""The structure of a torch.export program: of a run's model when its training ends, or of a .pt2 file."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from skinaudit.artifacts.structure import STEP, WEIGHT, Step, Structure
 
 
 def structure_of(program: Any, *, size: int, prefix: str = "") -> Structure:
-    """The structure of an exported program of one input and one output.
+    """The structure of an exported program with one input and one output.
 
-    prefix: of the names of its weights that is not part of their names in weights.safetensors. Settings that are given by
-    keyword follow the others in the order of the operator's schema, with its defaults for those that are left out between.
+    prefix: start of its weights' names that weights.safetensors lacks. Keyword arguments follow the others in the order of
+    the operator's schema; those left out in between get the schema's defaults.
     """
     signature = program.graph_signature
     lifted = {
@@ -36,7 +36,7 @@ def structure_of(program: Any, *, size: int, prefix: str = "") -> Structure:
 
 
 def _loose(program: Any) -> dict[str, Any]:
-    """Tensors that no state dict holds: constants, and buffers that are not saved."""
+    """Tensors outside the state dict: constants, and buffers that are not saved."""
     unsaved = program.graph_signature.non_persistent_buffers
     return {**program.constants, **{name: value for name, value in program.named_buffers() if name in unsaved}}
 
@@ -54,7 +54,7 @@ def _arguments(node: Any, names: dict[str, str]) -> Iterator[Any]:
 
 
 def _plain(argument: Any, names: dict[str, str]) -> Any:
-    """A value of JSON; any other value is written as its text, which explains nothing."""
+    """A JSON value; any other value is written as its text, which matches nothing."""
     if isinstance(argument, list | tuple):
         return [_plain(item, names) for item in argument]
     if hasattr(argument, "op") and hasattr(argument, "name"):

@@ -1,4 +1,4 @@
-"""What a run's folder holds, and under which names: no other place spells them."""
+"""The content of a run's folder. All file names are defined here and nowhere else."""
 
 from __future__ import annotations
 
@@ -12,42 +12,42 @@ from skinaudit.errors import InvalidInputError, first_few
 
 RUN_FILE = "run.json"
 REFERENCE = "fp32.onnx"
-"""File name of the engine that every other engine of a run is compared with."""
+"""File name of the engine with which every other engine of a run is compared."""
 SET_SUFFIX = ".safetensors"
 MANIFEST_SUFFIX = ".json"
 EXTERNAL_FILE = "external.json"
-"""Stands in a folder of sets whose images are of another data set than a run's own."""
+"""File in a folder of sets whose images are of another data set than the run's own."""
 
 
 @dataclass(frozen=True)
 class RunFolder:
-    """The paths in a run's folder; nothing says that a file is there.
+    """The paths in a run's folder. The files need not exist.
 
-    While a training is under way there are `options`, `checkpoint`, `best` and `log`; a finished run has `manifest`,
-    `weights`, `structure`, `pictures`, `calibration`, `log`, `curves` and `sets`, an exported one `engines`, an audited one
-    `audits`; `external` holds a folder of sets for each other data set that the run was tried on.
+    During a training there are `options`, `checkpoint`, `best` and `log`. A finished run has `manifest`, `weights`,
+    `structure`, `pictures`, `calibration`, `log`, `curves` and `sets`; after an export also `engines`, after an audit also
+    `audits`. `external` contains a folder of sets for each other data set on which the run was tried.
     """
 
     path: Path
 
     @property
     def manifest(self) -> Path:
-        """What the run is made of, written last: a run without it is not finished."""
+        """The description of the run. It is written last: a run without it is not finished."""
         return self.path / RUN_FILE
 
     @property
     def has_manifest(self) -> bool:
-        """Whether anything bears the manifest's name; a folder or a pipe does, and reading it is refused."""
+        """Whether anything has the manifest's name, even a folder or a pipe, which the reader refuses."""
         return os.path.lexists(self.manifest)
 
     @property
     def training_lock(self) -> Path:
-        """Held while a training writes into the folder."""
+        """Held while a training writes to the folder."""
         return self.path / ".training.lock"
 
     @property
     def manifest_lock(self) -> Path:
-        """Held for the moment in which the manifest is changed."""
+        """Held while the manifest is being changed."""
         return self.path / ".run.lock"
 
     @property
@@ -72,17 +72,17 @@ class RunFolder:
 
     @property
     def external(self) -> Path:
-        """The folder of folders of external sets, by their names."""
+        """The folder with one folder of external sets per data set."""
         return self.path / "external"
 
     @property
     def calibration(self) -> Path:
-        """Training images that int8 ranges are measured on."""
+        """Training images on which int8 ranges are measured."""
         return self.path / "calibration.safetensors"
 
     @property
     def log(self) -> Path:
-        """One JSON object a line for each epoch."""
+        """The training log: one JSON object per line and epoch."""
         return self.path / "log.jsonl"
 
     @property
@@ -92,17 +92,17 @@ class RunFolder:
 
     @property
     def checkpoint(self) -> Path:
-        """The state of a training that is not finished."""
+        """The state of an unfinished training."""
         return self.path / "checkpoint.safetensors"
 
     @property
     def best(self) -> Path:
-        """The weights of the best epoch so far of a training that is not finished."""
+        """The weights of the best epoch so far in an unfinished training."""
         return self.path / "best.safetensors"
 
     @property
     def options(self) -> Path:
-        """The options that a training which is not finished was started with."""
+        """The options of an unfinished training."""
         return self.path / "options.json"
 
     @property
@@ -117,16 +117,16 @@ class RunFolder:
 
     @property
     def reference(self) -> Path:
-        """The fp32 engine, which stands for the source model."""
+        """The fp32 engine, which represents the source model."""
         return self.engines / REFERENCE
 
     @property
     def audits(self) -> Path:
-        """The folder of the JSON reports of audits."""
+        """The folder of the audits' JSON reports."""
         return self.path / "audits"
 
     def check_links(self) -> None:
-        """Raise InvalidInputError where a folder of the run is elsewhere, through a link: nothing is written there."""
+        """Raise InvalidInputError if a folder of the run is elsewhere, through a link: nothing is written there."""
         for folder in (self.sets, self.engines, self.audits, self.external):
             if folder.is_symlink() and not lies_in(folder, self.path):
                 raise InvalidInputError(
@@ -147,12 +147,12 @@ class RunFolder:
 
 
 def set_files(folder: Path) -> list[Path]:
-    """The sets in a folder, sorted; it need not be the folder of a run."""
+    """The sets in a folder, sorted. The folder need not belong to a run."""
     return sorted(folder.glob(f"*{SET_SUFFIX}"))
 
 
 def check_engine_file(engine: Path) -> None:
-    """Raise InvalidInputError where a folder is named in place of an engine; the message names the engines in it."""
+    """Raise InvalidInputError if a folder is given instead of an engine; the message names the engines in it."""
     if not engine.is_dir():
         return
     run = RunFolder(engine)
@@ -165,6 +165,6 @@ def check_engine_file(engine: Path) -> None:
 
 
 def run_of(engine: Path) -> RunFolder | None:
-    """The run whose folder of engines this file is in, by its path; None if that folder has another name."""
+    """The run with this file in its folder of engines, judged by the path; None if that folder has another name."""
     run = RunFolder(engine.parent.parent)
     return run if engine.parent.name == run.engines.name else None

@@ -1,4 +1,4 @@
-"""The clean set of a run, opened and checked against what the run recorded."""
+"""The clean set of a run, opened and compared with the run's record."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from skinaudit.errors import InvalidInputError, first_few
 
 
 def open_clean_set(run: Path, manifest: RunManifest) -> AdversarialSet:
-    """The set that the manifest calls clean; InvalidInputError where it is missing, changed or differs."""
+    """The set that the manifest calls clean; raises InvalidInputError if it is missing, changed or not as recorded."""
     if CLEAN not in manifest.sets:
         raise InvalidInputError(f"{run}: the run has no clean set; train it again")
     clean = open_set(resolve(run, manifest.sets[CLEAN]))
@@ -27,18 +27,18 @@ def open_clean_set(run: Path, manifest: RunManifest) -> AdversarialSet:
 
 
 CLASSES_FROM = "classes_from"
-"""Key of a run's data: by class those of the distribution that it was made of, where a file named the task's classes."""
+"""Key of a run's data: for each class the original classes behind it, if a file defined the task's classes."""
 
 TEST_SET = "test_set"
-"""Key of a run's data and of an engine's lineage: images digest of the clean set, as it was when training ended."""
+"""Key of a run's data and of an engine's lineage: images digest of the clean set at the end of training."""
 
 
 @dataclass(frozen=True)
 class RecordedSplit:
-    """What was recorded of a run's test images when its training ended; less by earlier versions.
+    """The record of a run's test images from the end of its training; earlier versions recorded less.
 
-    digests: of names, labels, lesions and pixels, by the run and by the lineage of its engine. counts: test images by the
-    name of their class. lesions: None where they were not counted.
+    digests: of names, labels, lesions and pixels, from the run and from the lineage of its engine. counts: number of test
+    images by class name. lesions: None if they were not counted.
     """
 
     digests: tuple[str, ...] = ()
@@ -46,7 +46,7 @@ class RecordedSplit:
     lesions: int | None = None
 
     def differences(self, clean: AdversarialSet) -> tuple[str, ...]:
-        """How a set of clean images differs from it, a clause each; empty where nothing does."""
+        """How a set of clean images differs from the record, in one clause each; empty if it does not."""
         clauses = []
         classes = clean.info.contract.classes
         counts = dict(zip(classes, np.bincount(clean.labels, minlength=len(classes)).tolist(), strict=True))
@@ -68,7 +68,7 @@ class RecordedSplit:
 
 
 def recorded_split(run: RunManifest | None, lineage: Mapping[str, str]) -> RecordedSplit:
-    """The test split that a run and the lineage of its engine recorded. run: None if it is not available."""
+    """The test split that a run and its engine's lineage recorded. run: None if it is not available."""
     recorded = (lineage.get(TEST_SET), None if run is None else run.data.get(TEST_SET))
     digests = tuple(digest for digest in recorded if digest is not None)
     if run is None:

@@ -1,6 +1,6 @@
-"""Subgroups of a set's images (age, sex, site, skin type, source): one text an image and subgroup, empty where unknown.
+"""Subgroups of a set's images (age, sex, site, skin type, source): one text per image and subgroup, empty if unknown.
 
-In the file of a set each is a tensor `subgroup.NAME` uint8 (N, L), padded with zeros. Sets without any have none of them.
+In a set's file each is a tensor `subgroup.NAME` uint8 (N, L), padded with zeros. A set may have none of them.
 """
 
 from __future__ import annotations
@@ -15,32 +15,32 @@ from skinaudit.artifacts.printable import UNPRINTABLE
 from skinaudit.artifacts.texts import padded, unpadded
 
 Subgroups = Mapping[str, tuple[str, ...]]
-"""By name one value an image."""
+"""By name, one value per image."""
 
 _PREFIX = "subgroup."
 _NAME = re.compile(r"[a-z][a-z_]{0,31}")
 LONGEST = 200
-"""Letters of a value."""
+"""Largest number of characters in a value."""
 _MOST = 16
 
 
 def tensors(subgroups: Subgroups) -> dict[str, NDArray[np.uint8]]:
-    """Each as the tensor of a set's file, in the order of their names."""
+    """The tensors for a set's file, in the order of their names."""
     return {f"{_PREFIX}{name}": padded(subgroups[name]) for name in sorted(subgroups)}
 
 
 def names_among(keys: Collection[str]) -> tuple[str, ...]:
-    """Those of a file's tensors that hold a subgroup, sorted."""
+    """Names of the subgroups among a file's tensors, sorted."""
     return tuple(sorted(key for key in keys if key.startswith(_PREFIX)))
 
 
 def from_tensors(tensors: Mapping[str, NDArray[np.uint8]]) -> Subgroups:
-    """The subgroups of those tensors; raises UnicodeDecodeError where one holds no text."""
+    """The subgroups in these tensors; raises UnicodeDecodeError if one is not text."""
     return {key.removeprefix(_PREFIX): unpadded(rows) for key, rows in tensors.items()}
 
 
 def problem(subgroups: Subgroups, images: int) -> str:
-    """What is wrong with the subgroups of a set of so many images; nothing where they are fine."""
+    """What is wrong with the subgroups of a set with this many images; empty if nothing is."""
     if len(subgroups) > _MOST:
         return f"{len(subgroups)} subgroups, at most {_MOST} are read"
     for name, values in subgroups.items():
@@ -54,6 +54,6 @@ def problem(subgroups: Subgroups, images: int) -> str:
 
 
 def of_rows(subgroups: Subgroups, rows: Sequence[int] | NDArray[np.int64]) -> Subgroups:
-    """The subgroups of some of the images, without those of which nothing is known there."""
+    """The subgroups of some images, without those that are unknown for all of them."""
     values_of = {name: tuple(values[row] for row in rows) for name, values in subgroups.items()}
     return {name: values for name, values in values_of.items() if any(values)}

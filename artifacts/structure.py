@@ -21,14 +21,14 @@ from skinaudit.errors import InvalidInputError
 _KIND = "skinaudit-structure/1"
 _AGAIN = "restore it or train again"
 STEP, WEIGHT = "step:", "weight:"
-"""Starts of an argument that is the result of a step, and of one that is a tensor of the weights or of `constants`."""
+"""Start of an argument that is the result of a step, and of one that is a tensor of the weights or of `constants`."""
 
 
 @dataclass(frozen=True)
 class Step:
-    """One operator. operator: torch's name of it, such as `conv2d.default`.
+    """One operator. operator: torch's name, such as `conv2d.default`.
 
-    arguments: in the operator's order: numbers, lists of numbers, null, or a text that starts with STEP or WEIGHT.
+    arguments: in the operator's order. Each is a number, a list of numbers, null, or a text that starts with STEP or WEIGHT.
     """
 
     name: str
@@ -38,10 +38,10 @@ class Step:
 
 @dataclass(frozen=True)
 class Structure:
-    """A model from the image to the logits. steps: in the order of their computation; the image is the step `input`.
+    """A model from the image to the logits. steps: in the order of computation; the image is the step `input`.
 
-    constants: tensors that are not among the weights, such as those of the normalisation, flat; shapes: of these.
-    Invariant: each step takes only earlier ones.
+    constants: tensors that are not among the weights, such as those of the normalisation, flattened; shapes: their shapes.
+    Invariant: each step uses only earlier ones.
     """
 
     input: str
@@ -72,7 +72,7 @@ def write_structure(path: Path, structure: Structure) -> None:
 
 
 def read_structure(path: Path) -> Structure:
-    """Read what `write_structure` wrote; raises InvalidInputError for a damaged file or one of another kind."""
+    """Read a file written by `write_structure`; raises InvalidInputError if it is damaged or of another kind."""
     value = read_json(path, kind="record of a model's structure", again=_AGAIN)
     kind = value.pop("kind", None)
     if kind != _KIND:

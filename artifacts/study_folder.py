@@ -1,4 +1,4 @@
-"""What the folder of a study holds: trained models, sets crafted on them, and what models answer to each other's sets."""
+"""The content of a study's folder: trained models, sets crafted on them, and answers of models to each other's sets."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _AGAIN = "delete it, and the stage is done again"
 
 @dataclass(frozen=True, order=True)
 class StudyModel:
-    """Which of the study's models: architecture, recipe, split and seed of its training, and whether it is hardened."""
+    """A model of the study: architecture, recipe, split and seed of its training, and whether it is hardened."""
 
     arch: str
     recipe: RecipeName
@@ -43,7 +43,7 @@ class StudyModel:
 
     @property
     def standard(self) -> StudyModel:
-        """The standard model of the same architecture, recipe, split and seed; its test images are the same."""
+        """The standard model of the same architecture, recipe, split and seed. It has the same test images."""
         return StudyModel(self.arch, self.recipe, False, self.split, self.seed)
 
 
@@ -69,7 +69,7 @@ class StageRecord:
 
 @dataclass(frozen=True)
 class StudyFolder:
-    """The paths in a study's folder; nothing says that a file is there."""
+    """The paths in a study's folder. The files need not exist."""
 
     path: Path
 
@@ -85,7 +85,7 @@ class StudyFolder:
 
     @property
     def log(self) -> Path:
-        """One JSON object a line for each stage that ended."""
+        """One JSON object per line for each stage that has ended."""
         return self.path / "stages.jsonl"
 
     @property
@@ -117,7 +117,7 @@ class StudyFolder:
         return RunFolder(self.path / "autoattack" / model.name)
 
     def answers(self, model: StudyModel, crafted_on: StudyModel, name: str) -> Path:
-        """What a model answers to the set `name` that was crafted on another one."""
+        """The answers of a model to the set `name` that was crafted on another one."""
         return self.path / "answers" / model.name / f"{crafted_on.name}.{name}{SET_SUFFIX}"
 
 
@@ -128,9 +128,9 @@ def write_answers(path: Path, logits: NDArray[np.float32], *, weights: str, imag
 
 
 def read_answers(path: Path, *, weights: str, image_set: AdversarialSet) -> NDArray[np.float32] | None:
-    """The logits of `write_answers`; None where there are none, or they are of other weights or images.
+    """The logits of `write_answers`; None if there are none, or if they are for other weights or images.
 
-    Raises InvalidInputError for a damaged file, and for logits that are not those of this many images and classes.
+    Raises InvalidInputError for a damaged file, and for logits that do not fit this number of images and classes.
     """
     if not path.exists():
         return None
@@ -145,7 +145,7 @@ def read_answers(path: Path, *, weights: str, image_set: AdversarialSet) -> NDAr
 
 
 def read_stages(folder: StudyFolder) -> tuple[StageRecord, ...]:
-    """The log of a study, first to last; none where there is no file. InvalidInputError names file, line and field."""
+    """The log of a study, first to last; empty if there is no file. Raises InvalidInputError with file, line and field."""
     if not folder.log.exists():
         return ()
     records = []

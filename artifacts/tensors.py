@@ -1,4 +1,4 @@
-"""The one reader of safetensors files that are read whole: their tensors as arrays, or one line that says why not."""
+"""The one reader of safetensors files that are read whole: their tensors as arrays, or a one-line error."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from skinaudit.artifacts.printable import show
 from skinaudit.errors import InvalidInputError, reason_of
 
 _TYPES = ("BOOL", "U8", "I8", "U16", "I16", "F16", "U32", "I32", "F32", "U64", "I64", "F64", "C64")
-"""Types of tensors that numpy has, in the words of safetensors. The library fails in other ways on bfloat16 and 8 bit
-floats."""
+"""Tensor types that numpy has, with safetensors' names. Others make the library fail with various errors.
+"""
 
 
 def read_tensors(path: Path, *, kind: str, again: str) -> tuple[dict[str, NDArray[Any]], Mapping[str, str]]:
     """The tensors of a file by name, and its metadata.
 
     kind: the kind of file for messages, such as `checkpoint`. again: what to do about a damaged one. Raises
-    InvalidInputError for what is no regular file (never waits for a pipe), for a truncated file or one of another format,
-    and for a tensor of a type that numpy does not have.
+    InvalidInputError if it is not a regular file (never waits for a pipe), for a truncated file or another format, and for a
+    tensor type that numpy does not have.
     """
     check_regular(path, kind=kind)
     try:

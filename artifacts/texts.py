@@ -1,4 +1,4 @@
-"""Texts as rows of bytes padded with zeros, the one form in which a safetensors file can hold them."""
+"""Texts as rows of bytes padded with zeros, the only form in which a safetensors file can store them."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 
 def padded(texts: Sequence[str]) -> NDArray[np.uint8]:
-    """UTF-8 in uint8 (N, L), L the longest text's length in bytes and at least 1."""
+    """Texts in UTF-8 as uint8 (N, L); L is the length of the longest text in bytes, at least 1."""
     width = max((len(text.encode()) for text in texts), default=0) or 1
     return np.frombuffer(np.array([text.encode() for text in texts], f"S{width}").tobytes(), np.uint8).reshape(-1, width)
 
 
 def unpadded(rows: NDArray[Any]) -> tuple[str, ...]:
-    """The texts of uint8 (N, L); raises UnicodeDecodeError where a row is no UTF-8."""
+    """The texts of uint8 (N, L); raises UnicodeDecodeError if a row is not UTF-8."""
     return tuple(bytes(row).rstrip(b"\0").decode() for row in rows)

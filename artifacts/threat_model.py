@@ -1,4 +1,4 @@
-"""Which perturbations count: a norm and a radius in pixel units."""
+"""Which perturbations are allowed: a norm and a radius in pixel units."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from skinaudit.errors import InvalidInputError
 
 Norm = Literal["linf", "l2"]
 
-_DECIMALS = 9  # of eps_255, which is below a million: so a float and `eps_text` tell every radius exactly
+_DECIMALS = 9  # of eps_255, which is below a million, so a float and `eps_text` represent every radius exactly
 _NUMBER = re.compile(r"[+-]?[0-9]{1,6}(\.[0-9]{0,9})?")
 
 
@@ -70,13 +70,13 @@ class ThreatModel:
 
 @dataclass(frozen=True)
 class WrittenThreatModel:
-    """A threat model as files have it, with eps as text."""
+    """A threat model as files contain it, with eps as text."""
 
     norm: Norm
     eps: str
 
     def opened(self) -> ThreatModel:
-        """The value; raises InvalidInputError for an eps that is no rational of 255."""
+        """The ThreatModel; raises InvalidInputError for an eps that is not a rational of 255."""
         return ThreatModel(self.norm, parse_eps(self.eps))
 
 

@@ -1,4 +1,4 @@
-"""The log of a training: one JSON object a line for each epoch."""
+"""The log of a training: one JSON object per line and epoch."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ _FIGURES = {
 }
 _Scalars = Mapping[str, bool | int | float | str | None]
 EPOCH = Annotated[_Scalars, Known(_FIGURES, required=("epoch",))]
-"""Type hint of an epoch in the log of a finished run."""
+"""Type of an epoch in the log of a finished run."""
 RESUMED = Annotated[_Scalars, Known(_FIGURES, required=("epoch", "monitor", "best"))]
-"""Type hint of an epoch behind which a training goes on."""
+"""Type of an epoch after which a training continues."""
 
 
 def read_log(path: Path) -> tuple[Mapping[str, Any], ...]:
-    """The epochs of a log, first to last; none where there is no file. InvalidInputError names file, line and field."""
+    """The epochs of a log, first to last; empty if there is no file. Raises InvalidInputError with file, line and field."""
     if not path.exists() and not path.is_symlink():  # a link that leads nowhere is read, and refused
         return ()
     epochs = []

@@ -1,6 +1,6 @@
-"""The one reader of outside files: what skinaudit.artifacts.plain_values accepted becomes values of a type hint.
+"""The one reader of outside files: values accepted by skinaudit.artifacts.plain_values become values of a type hint.
 
-Each error is an InvalidInputError of one line of bounded length: the file, the path of the field in it
+Each error is an InvalidInputError with one line of limited length: the file, the path of the field in it
 (`sets.pgd.digest`), what was expected and what was found.
 """
 
@@ -25,7 +25,7 @@ from skinaudit.errors import InvalidInputError, first_few
 
 @dataclass(frozen=True)
 class Range:
-    """Bounds of a number, both included: `Annotated[int, Range(0)]`."""
+    """Bounds of a number, both inclusive: `Annotated[int, Range(0)]`."""
 
     low: float
     high: float = math.inf
@@ -36,14 +36,14 @@ class Range:
 
 Count = Annotated[int, Range(0)]
 Share = Annotated[float, Range(0, 1)]
-"""Of images and the like, and a fraction of 1."""
+"""A count, and a fraction of 1."""
 
 
-@dataclass(frozen=True, eq=False)  # by identity, so that hints with it can be looked up
+@dataclass(frozen=True, eq=False)  # compared by identity, so that hints that contain it can be looked up
 class Known:
-    """Keys of a mapping whose types are known: `Annotated[Mapping[str, Any], Known({"title": str}, required=("title",))]`.
+    """Keys of a mapping with known types: `Annotated[Mapping[str, Any], Known({"title": str}, required=("title",))]`.
 
-    hints: type hint by key. required: the keys that must be there. others: whether further keys may hold any value.
+    hints: type hint by key. required: keys that must be present. others: whether further keys with any value are allowed.
     """
 
     hints: Mapping[str, Any]
@@ -52,12 +52,12 @@ class Known:
 
 
 def build(hint: Any, value: Any, *, where: str, again: str, at: str = "") -> Any:
-    """A value of the type `hint`, made of checked plain values.
+    """A value of the type `hint`, built from checked plain values.
 
-    at: the path of `value` in its file. Rules: a dataclass takes exactly its fields, those with a default too; one
-    with another form in files names that as `written_as`, a dataclass whose `opened()` gives the value; bool is no int; an
-    int stands for a float and stays one. Raises InvalidInputError for a value that does not fit or that its
-    dataclass refuses, TypeError for a hint without a rule: a mistake of the program.
+    at: the path of `value` in its file. Rules: a dataclass takes exactly its fields, including those with a default. A
+    dataclass with another form in files names that form as `written_as`, a dataclass whose `opened()` returns the value.
+    bool is not an int; an int is accepted for a float and stays an int. Raises InvalidInputError for a value that does not
+    fit or that its dataclass refuses, TypeError for a hint without a rule, which is a mistake in the program.
     """
     try:
         return _build(hint, value, at)
@@ -122,7 +122,7 @@ def _dataclass(hint: Any, value: Any, at: str) -> Any:
 
 @cache
 def _hints(of: type) -> dict[str, Any]:
-    """The types of a dataclass's fields: working them out takes as long as reading them."""
+    """Types of a dataclass's fields, cached: computing them takes as long as reading the file."""
     return get_type_hints(of, include_extras=True)
 
 
@@ -172,7 +172,7 @@ def _unfit(hint: Any, value: Any, at: str) -> UnfitError:
 
 
 def _expected(hint: Any) -> str:
-    """A type hint in a message."""
+    """A type hint, for messages."""
     origin, arguments = get_origin(hint), get_args(hint)
     if origin is Annotated:
         return _expected(arguments[0])
@@ -205,10 +205,10 @@ def _is_fraction(value: Any) -> bool:
 _SCALARS: Mapping[Any, tuple[str, Callable[[Any], bool], Callable[[Any], Any]]] = {
     bool: ("true or false", lambda value: type(value) is bool, bool),
     int: ("an integer", lambda value: type(value) is int, int),
-    float: ("a finite number", _is_number, lambda value: value),  # an integer stays one, so that it is written as it was
+    float: ("a finite number", _is_number, lambda value: value),  # an int stays an int, so that it is written as it was
     str: ("a text", lambda value: isinstance(value, str), str),
     Path: ("a path", lambda value: isinstance(value, str), Path),
     Fraction: ("a fraction such as 1/2", _is_fraction, Fraction),
     type(None): ("null", lambda value: value is None, lambda value: None),
 }
-"""Type -> what it is called, whether a plain value fits it, and how it is made of one."""
+"""Type -> its name in messages, whether a plain value fits it, and how it is built from one."""

@@ -1,9 +1,10 @@
-"""What the benchmark found, as Markdown."""
+"""Figures of the benches as Markdown."""
 
 from __future__ import annotations
 
 import os
 import platform
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -13,11 +14,22 @@ from skinaudit.bench.hardening import HardeningFigures
 from skinaudit.bench.replay import MemoryFigures, ReplayFigures
 from skinaudit.bench.reports import ReportFigures
 
+_WORD = re.compile(r"[^\W\d_]{4}")
+"""Four letters in a row: more than a unit such as MiB."""
+
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table; the first column is text, the others are figures."""
-    lines = [header, ["---"] + ["---:"] * (len(header) - 1), *rows]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    """A Markdown table. Columns of figures are aligned to the right; the first column and columns of text are not."""
+    columns = [[row[index] for row in rows] for index in range(1, len(header))]
+    marks = ["---", *("---:" if holds_figures(cells) else "---" for cells in columns)]
+    return "".join(f"| {' | '.join(line)} |\n" for line in (header, marks, *rows))
+
+
+def holds_figures(cells: Sequence[str]) -> bool:
+    """Whether at least half of a column's cells are figures; empty cells and dashes do not count."""
+    said = [cell for cell in cells if cell.strip(" -")]
+    figures = sum(any(sign.isdigit() for sign in cell) and not _WORD.search(cell) for cell in said)
+    return 2 * figures >= len(said)
 
 
 def verdict(measured: float, target: float, *, at_most: bool = False) -> str:
