@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from skinaudit.artifacts.files import Progress
 from skinaudit.artifacts.threat_model import ThreatModel
 from skinaudit.trainer.attacks import pgd
+from skinaudit.trainer.few_sizes import few_sizes
 from skinaudit.true_fp32 import true_fp32
 
 STOP_MARGIN = 0.05
@@ -73,6 +74,7 @@ def pgd_predictions(
     model must be in evaluation mode, best folded. Computed in fp32 on any device.
     """
     device = device_of(model)
+    model = few_sizes(model, device)
     generator = torch.Generator(device).manual_seed(seed)
     answers = []
     for part in slices(len(labels), batch):

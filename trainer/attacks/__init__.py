@@ -26,6 +26,7 @@ from skinaudit.artifacts.named_settings import check_known, parse_named
 from skinaudit.artifacts.threat_model import ThreatModel
 from skinaudit.errors import InvalidInputError, choose_one
 from skinaudit.trainer.attack_trace import AttackTrace
+from skinaudit.trainer.few_sizes import few_sizes
 
 
 class Attack(Protocol):
@@ -114,12 +115,13 @@ def _of_torchvision() -> tuple[type[nn.Module], ...]:
 
 
 def _of_evaluation(name: str, attack: Attack) -> Attack:
-    """The attack with a check that refuses models in training mode."""
+    """The attack with a check that refuses models in training mode. On a GPU the model sees batches of few sizes."""
 
     @functools.wraps(attack)
-    def checked(model: nn.Module, *args: Any, **settings: Any) -> Tensor:
+    def checked(model: nn.Module, images: Tensor, *args: Any, **settings: Any) -> Tensor:
         if isinstance(model, nn.Module):
             check_evaluation(model, where=name)
-        return attack(model, *args, **settings)
+            model = few_sizes(model, images.device)
+        return attack(model, images, *args, **settings)
 
     return checked

@@ -27,7 +27,7 @@ SETTINGS: dict[str, Any] = {
 }
 
 _COMPACT = 0.9
-"""On a CPU, finished images leave the loop once they are a tenth of it, because each new batch size needs new kernels."""
+"""Finished images leave the loop once they are a tenth of it, because each new batch size needs preparation."""
 
 _SETTLING = 4
 """Steps between two checks for settled images. A check costs several percent of a step."""
@@ -107,11 +107,9 @@ def attack(
                 remaining = int(going.sum())
                 if remaining == 0:
                     return adversarial
-                size_now = _batch_size(remaining, len(index), whole=len(images), device=images.device)
-                if size_now < len(index):
-                    chosen = (~going).to(torch.uint8).argsort(stable=True)[:size_now].sort().values
-                    clean, truth, index = clean[chosen], truth[chosen], index[chosen]
-                    moved, gradient, bounds = moved[chosen], gradient[chosen], _bounds(clean, threat_model)
+                if remaining <= _COMPACT * len(index):
+                    clean, truth, index = clean[going], truth[going], index[going]
+                    moved, gradient, bounds = moved[going], gradient[going], _bounds(clean, threat_model)
             moved = ball.step(moved, gradient, threat_model=threat_model, size=size)
             moved = ball.project(moved, clean, threat_model=threat_model, bounds=bounds)
         if keep == "worst" or trace is not None:
@@ -147,21 +145,6 @@ def input_gradient(
         return results[0]
     gradients, losses, leads = zip(*results, strict=True)
     return torch.cat(gradients), torch.cat(losses), torch.cat(leads)
-
-
-def _batch_size(remaining: int, size_now: int, *, whole: int, device: torch.device) -> int:
-    """Number of images to keep in a loop of `size_now` that began with `whole`.
-
-    `remaining` images must stay; finished images fill the rest.
-
-    On a GPU the size is only ever halved: cuDNN needs seconds of preparation for each new batch size, and keeps them all.
-    """
-    if device.type == "cpu":
-        return remaining if remaining <= _COMPACT * size_now else size_now
-    size = whole
-    while (size + 1) // 2 >= remaining and size > 1:
-        size = (size + 1) // 2
-    return size
 
 
 def _settled(loss: Tensor, gain: Tensor, *, share: float) -> Tensor:

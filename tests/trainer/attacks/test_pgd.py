@@ -199,34 +199,6 @@ class Counted(nn.Module):
         return answer
 
 
-@pytest.mark.parametrize("restarts", [1, 2])
-def test_on_a_gpu_batches_are_only_ever_halved_and_the_same_images_break(
-    tiny: Tiny, monkeypatch: pytest.MonkeyPatch, restarts: int
-) -> None:
-    """cuDNN takes seconds for each new batch size; the rule for it is tried on the CPU."""
-    model, images, labels = tiny
-    settings: dict[str, Any] = {
-        "threat_model": ThreatModel("linf", Fraction(8)), "steps": 20, "random_start": False, "restarts": restarts,
-    }  # fmt: skip
-    full = pgd.attack(model, images, labels, generator=seeded(), **settings)
-    rule, sizes = pgd._batch_size, []
-
-    def as_on_a_gpu(left: int, now: int, *, whole: int, device: torch.device) -> int:
-        sizes.append(rule(left, now, whole=whole, device=torch.device("cuda")))
-        assert left <= sizes[-1] <= now
-        return sizes[-1]
-
-    monkeypatch.setattr(pgd, "_batch_size", as_on_a_gpu)
-    quick = pgd.attack(model, images, labels, generator=seeded(), stop_margin=0.0, **settings)
-    broken = [model(perturbed).argmax(1) != labels for perturbed in (full, quick)]
-    assert torch.equal(*broken)
-    halves = {len(images)}
-    while min(halves) > 1:
-        halves.add((min(halves) + 1) // 2)
-    assert 1 < len(set(sizes)) <= len(halves)
-    assert set(sizes) <= halves
-
-
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 @pytest.mark.parametrize("eps", [1, 2, 8])
 @pytest.mark.parametrize("restarts", [1, 2])

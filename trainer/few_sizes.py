@@ -1,0 +1,47 @@
+"""Batches of few sizes for a GPU: cuDNN needs seconds of preparation for each new size, and images leave an attack."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+LEAST = 32
+"""A smaller batch takes a GPU as long as one of this size."""
+
+
+class FewSizes(nn.Module):
+    """A model that sees batches of few sizes only. A batch is filled with its last image; those answers are dropped.
+
+    The model must treat each image alone, as models in evaluation mode do.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+        self.train(model.training)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """The model's answers (N, ...) to images (N, 3, H, W). Gradients reach the images as without filling."""
+        missing = filled_size(len(images)) - len(images)
+        if not len(images) or not missing:
+            answer: Tensor = self.model(images)
+            return answer
+        filling = images[-1:].detach().expand(missing, *images.shape[1:])
+        filled = torch.cat([images, filling])
+        if images.is_contiguous(memory_format=torch.channels_last):
+            filled = filled.contiguous(memory_format=torch.channels_last)
+        answer = self.model(filled)
+        return answer[: len(images)]
+
+
+def few_sizes(model: nn.Module, device: torch.device) -> nn.Module:
+    """The model as it is for a CPU, which takes each size as it comes; wrapped for any other device."""
+    return model if device.type == "cpu" else FewSizes(model)
+
+
+def filled_size(count: int) -> int:
+    """The size to which a batch of `count` images is filled: two sizes for each doubling, LEAST at least."""
+    size = LEAST
+    while size < count:
+        size = size * 3 // 2 if size & (size - 1) == 0 else size * 4 // 3
+    return size
