@@ -93,13 +93,14 @@ def data(record: RunRecord) -> Iterator[str]:
             yield f"**{line}: the figures below are too good.**" if leaked else f"{line}."
         if facts.get("identical"):
             differ = len(facts.get("contradictions") or ())
-            yield f"{facts['identical']:,} images have the same pixels as another image and count as its lesion,"
-            yield f"and {differ:,} of these pictures have several labels."
+            have = "has" if facts["identical"] == 1 else "have"
+            yield f"{counted(facts['identical'], 'image')} {have} the same pixels as another image and count as its lesion,"
+            yield f"and {counted(differ, 'picture')} of these {'has' if differ == 1 else 'have'} several labels."
         majority = safe(_text(facts, "majority_class"))
         yield f"Always answering {majority} gives {percent(facts.get('majority_share'))} accuracy on test."
     skipped = facts.get("skipped") or ()
     if skipped:
-        yield f"{len(skipped):,} unreadable images were dropped."
+        yield f"Unreadable and dropped: {counted(len(skipped), 'image')}."
     for note in facts.get("notes") or ():
         yield f"\nNote: {safe(str(note))}."
 
