@@ -118,7 +118,7 @@ class BaselineSet:
     MALIGNANT_CALLS. It is None if there is no malignant image, or if the earlier report does not say which images it calls
     malignant; then malignant_to_benign counts those that it classifies correctly. classes: the malignant classes that have
     images, in the order of the contract. turned: malignant_to_benign as a share of the malignant images, with its interval;
-    nothing can be gained. None where pooled is None, and in reports of earlier versions.
+    nothing can be gained. None if pooled is None, and in reports of earlier versions.
     """
 
     title: str
