@@ -83,11 +83,11 @@ def data(record: RunRecord) -> Iterator[str]:
         yield _row((":--", *("--:" for _ in parts)))
         for name, count in counts.items():
             yield _row((_title(name), *(f"{count[part]:,}" for part in parts)))
-        counted = ("images", "lesions", *(("patients",) if facts.get("patients") else ()))
-        for unit in counted:
+        units = ("images", "lesions", *(("patients",) if facts.get("patients") else ()))
+        for unit in units:
             yield _row((f"all {unit}", *(f"{facts[f'part_{unit}'][part]:,}" for part in parts)))
         yield ""
-        for unit in counted[1:]:
+        for unit in units[1:]:
             leaked, tested = facts.get(f"leaked_{unit}", 0), facts[f"part_{unit}"].get("test", 0)
             line = f"Leaked {unit}: {leaked:,} of {tested:,} in test are also in training or validation"
             yield f"**{line}: the figures below are too good.**" if leaked else f"{line}."
