@@ -10,6 +10,7 @@ from skinaudit.audit.figures.metrics import Hits
 from skinaudit.audit.figures.statistics import Interval
 from skinaudit.audit.figures.text import NOTHING, percent, share
 from skinaudit.audit.reports.parts.wording import markdown_text as safe
+from skinaudit.errors import counted
 from skinaudit.publish.run_record import CONFIDENCE, RunRecord, SourceFigures, settings
 
 _SPLITS = {
