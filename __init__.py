@@ -41,7 +41,7 @@ class _CallablePackage(ModuleType):
 
 
 class _Library(ModuleType):
-    """This package: whoever imports `skinaudit.audit.checks` must still be able to call `skinaudit.audit(engine)`."""
+    """This package. After `import skinaudit.audit.checks`, `skinaudit.audit(engine)` can still be called."""
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in __all__ and type(value) is ModuleType:

@@ -1,19 +1,19 @@
-"""The entry point of `skinaudit` and of `python -m skinaudit`: from here on, whatever happens ends in one line.
+"""The entry point of `skinaudit` and of `python -m skinaudit`. From here on, every error ends in one line.
 
-It imports nothing before it listens: an interrupt that comes earlier is Python's own to tell.
+It imports nothing before it handles interrupts. Python itself reports an interrupt that comes earlier.
 """
 
 import sys
 
 
 def main() -> None:
-    """Import and run the command line; an interrupt or an error meanwhile ends like any later one."""
+    """Import and run the command line. An interrupt or an error during the import ends like a later one."""
     try:
         from skinaudit.commands import endings
     except KeyboardInterrupt:
         print("skinaudit: interrupted; no partial file was left", file=sys.stderr)
         sys.exit(130)
-    except Exception as error:  # such as a file signal.py in this folder, which Python takes for its own module
+    except Exception as error:  # for example a file signal.py in this folder, which Python mistakes for its own module
         print(f"skinaudit: cannot start: {type(error).__name__}: {error}; start it in another folder", file=sys.stderr)
         sys.exit(2)
 

@@ -71,7 +71,7 @@ def _debug_option(*, hidden: bool) -> click.Option:
 
 
 def _take_from_environment(command: click.Command) -> None:
-    """The options that may come from there do; a variable for another one is an error once the command begins."""
+    """Let the command read its allowed options from the environment, and refuse variables for others when it starts."""
     environment.restrict(command)
     run = command.callback
     assert run is not None

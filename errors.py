@@ -1,6 +1,6 @@
-"""Everything that skinaudit raises on purpose. Each message is one line that names the file and says what to do.
+"""All errors that skinaudit raises on purpose. Each message is one line that names the file and says what to do.
 
-Other exceptions are faults: they are told in one line, too, and their traceback is shown to those who ask for it.
+Other exceptions are faults. They are also reported in one line, and their traceback is shown on request.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from itertools import islice
 from pathlib import Path
 
 DEBUG = "SKINAUDIT_DEBUG"
-"""The environment variable that asks for tracebacks; `--debug` sets it, also for the processes that are started later."""
+"""The environment variable that requests tracebacks. `--debug` sets it, also for processes that are started later."""
 NO_ENGINE = "`skinaudit export` prints the paths that it writes"
-"""What to do where there is no engine of a name."""
+"""What to do if there is no engine of this name."""
 _LONGEST, _END = 300, 140
 
 
@@ -33,7 +33,7 @@ class InvalidInputError(SkinauditError):
 
 
 class EngineError(SkinauditError):
-    """An engine cannot be opened or run, or answers with something that is not (N, classes) finite logits."""
+    """An engine cannot be opened or run, or its answer is not finite logits (N, classes)."""
 
 
 class NoDeviceError(EngineError):
@@ -41,15 +41,15 @@ class NoDeviceError(EngineError):
 
 
 class EngineStoppedError(SkinauditError):
-    """The process of an engine was ended by a limit or a crash: no EngineError, so that nobody takes it for an answer."""
+    """An engine's process was ended by a limit or a crash. Not an EngineError, so that nobody takes it for an answer."""
 
 
 class UnusableDeviceError(EngineError):
-    """A device may be there, and cannot be used as things are, such as a CUDA GPU whose driver is too old."""
+    """A device exists but cannot be used now, such as a CUDA GPU whose driver is too old."""
 
 
 class MissingDependencyError(SkinauditError):
-    """An optional library is needed and not installed; the message carries the command that installs it."""
+    """An optional library is needed but not installed. The message has the command that installs it."""
 
 
 class TrainingDivergedError(SkinauditError):
@@ -57,14 +57,15 @@ class TrainingDivergedError(SkinauditError):
 
 
 def missing(library: str, extra: str, purpose: str) -> MissingDependencyError:
-    """The error for an absent optional library, naming the extra that brings it."""
+    """The error for an absent optional library. It names the extra that installs it."""
     return MissingDependencyError(f"{purpose} needs {library}, which is not installed: pip install 'skinaudit[{extra}]'")
 
 
 def not_imported(error: Exception, library: str, extra: str, purpose: str) -> SkinauditError:
-    """The error for an optional library whose import raised `error`: absent, or there and not to be loaded.
+    """The error for an optional library whose import raised `error`: it is absent, or cannot be loaded.
 
-    Where memory lacks, it is no MissingDependencyError: audits go on without what is not installed.
+    If memory is too small, this is not a MissingDependencyError, because audits continue without libraries that are not
+    installed.
     """
     if isinstance(error, ModuleNotFoundError):
         return missing(library, extra, purpose)
@@ -80,9 +81,14 @@ def about_memory(text: str) -> bool:
 
 
 def first_few(items: Sequence[str], *, limit: int = 5) -> str:
-    """Join the first few offenders, each shortened, for a one-line message and count the rest."""
+    """The first few items, each shortened, for a one-line message, and the number of the rest."""
     shown = ", ".join(map(shortened, items[:limit]))
     return shown if len(items) <= limit else f"{shown} and {len(items) - limit} more"
+
+
+def counted(number: int, noun: str) -> str:
+    """`1 image`, `1,200 images`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def shortened(text: str) -> str:
@@ -91,13 +97,13 @@ def shortened(text: str) -> str:
 
 
 def choose_one(what: str, name: str, choices: Sequence[str]) -> str:
-    """A message about a name that there is not: `attack 'pdg': choose one of fgsm, pgd; did you mean 'pgd'?`."""
+    """A message about an unknown name: `attack 'pdg': choose one of fgsm, pgd; did you mean 'pgd'?`."""
     near = _nearest(name, choices)
     return f"{what} {name!r}: choose one of {', '.join(choices)}" + (f"; did you mean {near!r}?" if near else "")
 
 
 def no_such_file(path: Path, kind: str, advice: str) -> str:
-    """A message about a file that there is not, with the name beside it that is nearest, else with the advice."""
+    """A message about a file that does not exist, with the most similar name beside it, or else the advice."""
     if path.is_symlink():
         return f"{path}: no such {kind}; it is a link that leads nowhere, so copy the file itself to this place"
     try:
@@ -116,22 +122,23 @@ def _nearest(name: str, choices: Sequence[str]) -> str | None:
 
 
 def reason_of(error: BaseException, *, limit: int = 120) -> str:
-    """A library's error for the middle of a message: its first line, which may quote a whole file, cut to `limit`."""
+    """A library's error for the middle of a message: its first line, cut to `limit`, because it may quote a whole file."""
     return (str(error).strip() or type(error).__name__).splitlines()[0][:limit]
 
 
 def debugging() -> bool:
-    """Whether tracebacks are asked for: `$SKINAUDIT_DEBUG` is set, and neither empty nor 0."""
+    """Whether tracebacks are requested: `$SKINAUDIT_DEBUG` is set, and neither empty nor 0."""
     return os.environ.get(DEBUG, "") not in ("", "0")
 
 
 def in_one_line(error: BaseException) -> str:
-    """Name and message of any exception, such as `KeyError: 'x'`, in one line of at most some 300 characters."""
+    """Name and message of any exception, such as `KeyError: 'x'`, in one line of about 300 characters at most."""
     name = type(error).__name__
     try:
         text = " ".join(f"{name}: {error}".split()).removesuffix(":")
-    except Exception:  # a fault in how a library words its error must not hide the error
+    except Exception:  # a fault in a library's wording of its error must not hide the error
         return name
     if len(text) <= _LONGEST:
         return text
-    return f"{text[: _LONGEST - _END]}...{text[-_END:]}"  # a library in C++ begins with a signature and ends with the cause
+    # messages of C++ libraries start with a signature and end with the cause
+    return f"{text[: _LONGEST - _END]}...{text[-_END:]}"

@@ -1,7 +1,7 @@
-"""Switches off what the libraries of this package tell their makers. Nothing phones home from an audit of medical models.
+"""Switches off the usage reports of this package's libraries. An audit of medical models must not phone home.
 
-Loaded by the package itself, so that it runs before any of these libraries is imported, by whichever module. A library that
-a process imported before `skinaudit` has made its own decision already.
+The package itself loads this module, so that it runs before any of these libraries is imported. A library that a process
+imports before `skinaudit` has already made its own decision.
 """
 
 from __future__ import annotations
@@ -14,17 +14,19 @@ SWITCHES = {
     "ORT_DISABLE_TELEMETRY": "1",
     "MLFLOW_DISABLE_TELEMETRY": "true",
 }
-"""Environment variables, inherited by the processes that this one starts. What the user set does not count: one wrong value
-would send names out of a confidential model."""
+"""Environment variables, inherited by child processes.
+
+They overwrite the user's values: one wrong value would send names out of a confidential model.
+"""
 
 ABSENT = "openvino_telemetry"
-"""Through this module OpenVINO and NNCF write a client number into the user's home and send events to Google Analytics.
+"""The module with which OpenVINO and NNCF write a client number into the user's home and send events to Google Analytics.
 
-They work without it, by a stub of their own. The official way to opt out is a file in the home folder, which is the user's.
+They work without it, with their own stub. The official way to opt out is a file in the user's home folder.
 """
 
 
 def switch_off() -> None:
-    """Set the environment variables, and let the module of OpenVINO and NNCF be missing where it is not loaded yet."""
+    """Set the environment variables, and make the module of OpenVINO and NNCF unavailable if it is not loaded yet."""
     os.environ.update(SWITCHES)
     sys.modules.setdefault(ABSENT, None)  # type: ignore[arg-type]  # import then raises ModuleNotFoundError

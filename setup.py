@@ -1,4 +1,4 @@
-"""What pyproject.toml cannot say: the description on a package index is README.md with links that work there, too."""
+"""What pyproject.toml cannot express: README.md as description for a package index, with links that work there."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PICTURES = (".png", ".svg", ".jpg")
 
 
 def description(readme: str, *, repository: str, version: str) -> str:
-    """README with absolute links: to this version in the repository, and to the bytes of its pictures."""
+    """README with absolute links to this version in the repository, and to the pictures' files."""
 
     def absolute(link: re.Match[str]) -> str:
         target = link[1]
@@ -36,7 +36,7 @@ if __name__ in ("__main__", "__mp_main__"):
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     setup(
-        script_name="setup.py",  # it lies in the package's folder; a module of the name of the script is left out
+        script_name="setup.py",  # it is in the package's folder; a module with the script's name is left out
         long_description=description(readme, repository=project["urls"]["Repository"], version=read_version()),
         long_description_content_type="text/markdown",
     )

@@ -1,7 +1,7 @@
-"""Switches torch's TF32 and other shortcuts of fp32 arithmetic off while figures must be those of fp32.
+"""Switches off torch's TF32 and other shortcuts of fp32 arithmetic for figures that must be exact fp32.
 
-Ampere and newer GPUs compute fp32 convolutions in TF32 by default, whose mantissa has 10 bits instead of 23: logits move by
-up to 3e-3 of their range, and an export allows 1e-4. Source: https://docs.pytorch.org/docs/stable/notes/cuda.html
+Ampere and newer GPUs compute fp32 convolutions in TF32 by default. Its mantissa has 10 bits instead of 23, so logits change
+by up to 3e-3 of their range, and an export allows 1e-4. Source: https://docs.pytorch.org/docs/stable/notes/cuda.html
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 def true_fp32() -> Iterator[None]:
     """Compute in fp32, on CPUs and GPUs, until the end of the block; also a decorator, `@true_fp32()`. Needs torch.
 
-    The settings are those of the process, so other threads of it compute in fp32 meanwhile. They are put back at the end.
+    The settings belong to the process, so its other threads also compute in fp32 meanwhile. They are restored at the end.
     """
     import torch
 
@@ -25,9 +25,10 @@ def true_fp32() -> Iterator[None]:
         *(backends.cuda.matmul, backends.cudnn.conv, backends.cudnn.rnn),
         *(backends.mkldnn.matmul, backends.mkldnn.conv, backends.mkldnn.rnn),
     )
-    # torch refuses to read the older settings once they contradict the newer, and its compiler reads both: both are set.
+    # torch refuses to read the older settings if they contradict the newer ones, and its compiler reads both, so both are
+    # set.
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch 2.9 recommends the newer settings at every use of the older
+        warnings.simplefilter("ignore")  # torch 2.9 recommends the newer settings at every use of the older ones
         matmul = _readable(torch.get_float32_matmul_precision)
         convolution = _readable(lambda: backends.cudnn.allow_tf32)
         before = [place.fp32_precision for place in places]
@@ -45,7 +46,7 @@ def true_fp32() -> Iterator[None]:
 
 
 def _readable(read: Any) -> Any:
-    """An older setting; None where the newer ones contradict it, so that torch does not tell."""
+    """An older setting; None if the newer ones contradict it, because torch then refuses to read it."""
     try:
         return read()
     except RuntimeError:

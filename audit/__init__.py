@@ -1,1 +1,1 @@
-"""Judge an engine: replay the stored sets on it, compare it with its source model, return a verdict. Never torch."""
+"""Judge an engine: replay the stored sets on it, compare it with its source model, return a verdict. Never uses torch."""

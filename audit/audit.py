@@ -49,7 +49,7 @@ from skinaudit.errors import EngineError
 _LOG = logging.getLogger(__name__)
 
 ProbeProgress = Callable[[str], Progress | None]
-"""Gives what is called with images done and in all, for a probe by its name."""
+"""For a probe's name, returns the function that is called with the images done and in total."""
 
 
 def audit_engine(
@@ -77,7 +77,7 @@ def gather(
     request: Request, *, progress: Progress | None = None, probe_progress: ProbeProgress | None = None,
     say: Say = lambda line: None,
 ) -> tuple[Evidence, BaselineResult | None]:  # fmt: skip
-    """Read, open, run and measure: everything but the findings and the verdict."""
+    """Read, open, run and measure. This gives everything but the findings and the verdict."""
     with engine_processes(request.limits, at_once=True):
         return _gathered(request, progress=progress, probe_progress=probe_progress, say=say)
 
@@ -130,7 +130,7 @@ def _read(request: Request) -> Inputs:
 
 
 def _replay(request: Request, inputs: Inputs, *, progress: Progress | None, say: Say) -> _Replay:
-    """Open the engine and its reference, and run the sets and the images beside them."""
+    """Open the engine and its reference, and run the sets and the further images."""
     batch_size, seed = request.batch_size, request.drawn_seed
     engine, reference = _open(request, inputs)
     opened = engine.description
@@ -148,7 +148,7 @@ def _evidence(
     operating: Operating, sets: tuple[SetResult, ...], probes: tuple[ProbeResult, ...], gates: tuple[Gate, ...],
     earlier: Earlier | None, compared: BaselineResult | None,
 ) -> Evidence:  # fmt: skip
-    """All that was gathered, with what only the file, its precision and external images tell."""
+    """All evidence, together with what only the file, its precision and external images tell."""
     path, answered, description, threads = request.engine, replay.answered, replay.engine.description, request.threads
     return Evidence(
         inputs=inputs,
@@ -183,13 +183,13 @@ def _evidence(
 
 
 def find(evidence: Evidence) -> list[Finding]:
-    """What a reader must know, in this order: of the engine, of the sets, of the gates, of the figures."""
+    """The findings, in this order: about the engine, the sets, the gates, the figures."""
     gates = gate_findings(evidence.gates, evidence.policy, malignant=evidence.inputs.clean.info.contract.malignant)
     return [*run_checks(evidence, "engine"), *run_checks(evidence, "sets"), *gates, *run_checks(evidence, "figures")]
 
 
 def _open(request: Request, inputs: Inputs) -> tuple[Engine, Reference]:
-    """The engine under audit and its reference, of the size and classes of the sets; the policy has to fit these, too."""
+    """The engine under audit and its reference. Size and classes must be those of the sets, and the policy must fit them."""
     path, contract = request.engine, inputs.clean.info.contract
     engine = open_subject(
         path, inputs,
@@ -224,7 +224,7 @@ def _shelves(request: Request, inputs: Inputs, engine: Engine, reference: Refere
 
 
 def _search(request: Request, inputs: Inputs) -> Search | None:
-    """Usual preprocessings and orders of classes, tried on a foreign engine."""
+    """Common preprocessings and class orders, tried on a foreign engine."""
     contract = inputs.contract
     if contract is None:
         return None
@@ -235,12 +235,12 @@ def _search(request: Request, inputs: Inputs) -> Search | None:
     aspect = (None if inputs.external is None else inputs.external.described.aspect) or USUAL_ASPECT
     try:
         return search_contract(session, inputs.clean, contract, where=str(request.engine), given=True, aspect=aspect)
-    except EngineError:  # it answers to its own contract alone, so there is no other one to name
+    except EngineError:  # it answers only with its own contract, so there is no other one to name
         return None
 
 
 def _attack_afresh(request: Request, replay: _Replay, *, progress: ProbeProgress | None) -> tuple[ProbeResult, ...]:
-    """Run the probes that were asked for and the one of every audit, on the engine and on its reference."""
+    """Run the requested probes and the small probe of every audit, on the engine and on its reference."""
     answered, reference = replay.answered, replay.reference
     sets = [stored.images for stored in answered]
     small = None

@@ -27,19 +27,19 @@ from skinaudit.errors import EngineError, InvalidInputError
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 CAFFE_MEAN = (123.68, 116.779, 103.939)
-"""Of ImageNet in steps of 8 bit, red first; VGG and ResNet of Keras and Caffe take it from BGR pixels."""
+"""ImageNet's mean in 8-bit steps, red first. VGG and ResNet of Keras and Caffe subtract it from BGR pixels."""
 CROP = 0.875
 """224 of 256: the share of the side that most ImageNet pipelines keep."""
 USUAL_ASPECT = 4 / 3
 """Width over height of most dermoscopic frames, such as those of HAM10000."""
 _FIRST, _SECOND = 20, 60
-"""Images of each class in the first round, over all preprocessings, and in the second, over the best of them."""
+"""Images of each class in the first round, over all preprocessings, and in the second, over the best ones."""
 _MOST_FIRST, _MOST_SECOND = 200, 600
 _TOGETHER = 300
-"""Images of all classes in the second round, where there are few classes and these have as many."""
+"""Images of all classes in the second round, if there are few classes with so many images."""
 _FINALISTS = 4
 _SQUARE = 0.02
-"""Frames whose sides differ by less are square."""
+"""Frames whose sides differ by less than this share are square."""
 _BATCH = 32
 _CONFIDENCE = 0.99
 _OF_CONTRACT = "as in the contract"
@@ -50,9 +50,10 @@ Images = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Reading:
-    """One way to feed an engine and to read its answer. name: of the preprocessing. contract: the whole of it.
+    """One way to feed an engine and to read its answer. name: of the preprocessing. contract: the complete contract.
 
-    balanced, interval: balanced accuracy on the images tried; malignant: malignant images called malignant, as a share.
+    balanced, interval: balanced accuracy on the images that were tried. malignant: share of malignant images called
+    malignant.
     """
 
     name: str
@@ -66,10 +67,12 @@ class Reading:
 
 @dataclass(frozen=True)
 class Search:
-    """What came of a search. ranked: the best reading first, those of the second round alone. images: of that round. tried:
-    how many preprocessings. rivals: readings that are not clearly worse than the best one, itself included. chosen: the one
-    to write down, None where nothing decides; reason: what decided, or what is lacking. doubts: by entry of the chosen
-    contract what the images could not decide there.
+    """The result of a search.
+
+    ranked: the readings of the second round, the best first. images: of that round. tried: number of preprocessings. rivals:
+    readings that are not clearly worse than the best one, including it. chosen: the one to write down, None if nothing
+    decides; reason: what decided, or what is missing. doubts: for entries of the chosen contract, what the images could not
+    decide.
     """
 
     ranked: tuple[Reading, ...]
@@ -81,13 +84,13 @@ class Search:
     doubts: Mapping[str, str] = field(default_factory=dict)
 
     def beats(self, contract: EngineContract) -> bool:
-        """Whether the chosen reading is another one than `contract`, and clearly better."""
+        """Whether the chosen reading differs from `contract` and is clearly better."""
         if self.chosen is None or self.chosen.contract == contract:
             return False
         return not any(_same_contract(reading.contract, contract) for reading in self.rivals)
 
     def surpasses(self, contract: EngineContract) -> bool:
-        """Whether other preprocessings are clearly better than that of `contract`, though nothing decides among them."""
+        """Whether other preprocessings are clearly better than that of `contract`, even if nothing decides between them."""
         useful = self.ranked[0].interval.low > 1 / len(contract.classes)
         return self.chosen is None and useful and all(_key(rival.contract) != _key(contract) for rival in self.rivals)
 
@@ -102,13 +105,13 @@ def search_contract(
     aspect: float = USUAL_ASPECT,
     progress: Progress | None = None,
 ) -> Search:
-    """Try the usual preprocessings and orders of classes on a clean set.
+    """Try common preprocessings and class orders on a clean set.
 
-    base: what is known of the engine: names, dtype, layout, answer; given: a person wrote it, so that it is tried, too, and
-    its order of classes is a usual one. Where it maps columns to classes it stays as it is but for the preprocessing, and
-    `clean` has its tasks for classes. aspect: width over height of the frames that were squashed to squares. Raises
-    InvalidInputError for an engine of another number of columns than the set has classes, EngineError where the engine
-    answers to no preprocessing.
+    base: known facts about the engine: names, dtype, layout, answer. given: a person wrote `base`, so it is tried too, and
+    its class order counts as common. If it maps columns to classes, only the preprocessing is varied, and `clean` has the
+    classes of the task. aspect: width over height of the frames that were squashed to squares. Raises InvalidInputError if
+    the engine's number of columns differs from the set's number of classes, EngineError if the engine fails with every
+    preprocessing.
     """
     classes = clean.info.contract.classes
     if base.mapping is None and len(base.classes) != len(classes):
@@ -141,12 +144,12 @@ def search_contract(
 
 
 _Part = tuple[str, float, float | None]
-"""What is cut from the middle of a frame: its name, and the entries crop and crop_width."""
+"""Crops from the centre of a frame: name, and the entries crop and crop_width."""
 _CENTRE_CROP: _Part = ("centre crop", CROP, None)
 
 
 def _middle_squares(aspect: float) -> tuple[_Part, ...]:
-    """The middle square of a frame whose shape is kept, whole and cropped, as shares of its height and width."""
+    """The centre square of a frame, whole and cropped, as shares of the frame's height and width."""
     if abs(aspect - 1) < _SQUARE:
         return ()
     height, width = min(1.0, aspect), min(1.0, 1 / aspect)
@@ -155,7 +158,7 @@ def _middle_squares(aspect: float) -> tuple[_Part, ...]:
 
 
 def search_lines(search: Search) -> Iterator[str]:
-    """The ranking for people, a line each, and what decided."""
+    """The ranking for people, one line each, and what decided."""
     yield f"{search.tried} preprocessings were tried; the best on {search.images:,} images, one of each lesion:"
     for place, reading in enumerate(search.ranked, start=1):
         interval = f"[{100 * reading.interval.low:.1f}, {100 * reading.interval.high:.1f}]"
@@ -170,8 +173,11 @@ def search_lines(search: Search) -> Iterator[str]:
 
 @dataclass(frozen=True, eq=False)
 class _Read:
-    """A reading with how well it fits each image. fit: float64 (N,), 1 if it names the image rightly, plus the rank, 0 to 1,
-    of the column of its class there. labels: int64 (N,)."""
+    """A reading and how well it fits each image.
+
+    fit: float64 (N,), 1 for a correct answer, plus the rank (0 to 1) of the true class's column on this image. labels: int64
+    (N,).
+    """
 
     reading: Reading
     fit: NDArray[np.float64]
@@ -179,7 +185,7 @@ class _Read:
 
     @property
     def whole(self) -> float:
-        """The mean fit, every class counting the same."""
+        """The mean fit with equal weight for each class."""
         return float(np.mean([self.fit[self.labels == index].mean() for index in np.unique(self.labels)]))
 
 
@@ -192,7 +198,7 @@ class _Rounds:
     progress: Progress | None
 
     def answers(self, candidates: Sequence[tuple[str, EngineContract]], *, per_class: int, most: int) -> list[_Read]:
-        """Every candidate's reading on some images of each class, of one lesion one."""
+        """The reading of every candidate on some images of each class, one image per lesion."""
         rows = _rows(self.clean.labels, self.clean.group, per_class=per_class, most=most)
         images, labels = self.clean.images_at(rows), self.clean.labels[rows]
         read = []
@@ -207,7 +213,7 @@ class _Rounds:
         return read
 
     def _logits(self, contract: EngineContract, images: Images) -> tuple[EngineContract, NDArray[np.float32]] | None:
-        """The contract with the kind of answer that it has, and the answers in the engine's own columns; None for none."""
+        """The contract with its kind of answer, and the answers in the engine's own columns; None if there are none."""
         columns = tuple(f"column {index}" for index in range(len(contract.classes)))
         positive = None if contract.positive is None else columns[contract.classes.index(contract.positive)]
         raw, order = replace(contract, classes=columns, positive=positive), None
@@ -228,7 +234,7 @@ class _Rounds:
         classes = about.classes
         if contract.mapping is not None:
             order = FittedOrder(tuple(range(len(classes))), _OF_CONTRACT, ())
-        elif _OF_FILE in self.usual:  # no other one is opened
+        elif _OF_FILE in self.usual:  # no other one was opened
             order = FittedOrder(self.usual[_OF_FILE], _OF_FILE, ())
         else:
             order = fit_order(logits, labels, self.usual)
@@ -297,20 +303,20 @@ def _choice(rivals: Sequence[Reading], classes: Sequence[str], *, constant: floa
 
 
 def _lead(best: _Read, other: _Read, z: float) -> float:
-    """The lower bound of by how much better the best one fits the same images, every class counting the same."""
+    """Lower bound of the lead of the best one over the other on the same images, with equal weight for each class."""
     difference, variance = 0.0, 0.0
     present = np.unique(best.labels)
     for index in present:
         rows = best.labels == index
         paired = best.fit[rows] - other.fit[rows]
         difference += float(paired.mean()) / len(present)
-        # One differing image more than were seen: none seen among few images is not none.
+        # One more differing image than observed, because few images without a difference do not prove that there is none.
         variance += (float(paired.var()) + 1 / len(paired)) / len(paired) / len(present) ** 2
     return difference - z * math.sqrt(variance)
 
 
 def _preprocessings(base: EngineContract, session: Session) -> Iterator[tuple[str, EngineContract]]:
-    """Every usual one that the engine's input can take."""
+    """Every common preprocessing that the engine's input can take."""
     ports = {port.name: port for port in session.inputs}
     port = ports.get(base.input or "", session.inputs[0])
     plain = replace(base, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0), normalise="constants", crop=1.0, crop_width=None)
@@ -346,7 +352,7 @@ def _in(colour: Colour, values: tuple[float, ...]) -> tuple[float, ...]:
 
 
 def _usual_orders(base: EngineContract, session: Session, classes: Sequence[str]) -> dict[str, tuple[int, ...]]:
-    """Orders of columns that somebody may have had, by what they are called: by class of the set its column."""
+    """Column orders that are common, by their names: for each class of the set its column."""
     named = {
         _OF_CONTRACT: base.classes,
         _OF_FILE: session.labels or (),
@@ -362,7 +368,7 @@ def _usual_orders(base: EngineContract, session: Session, classes: Sequence[str]
 
 
 def _rows(labels: Indices, groups: Indices, *, per_class: int, most: int) -> Indices:
-    """Up to `per_class` images of every class, of a lesion one, ascending; `most` in all where there are many classes."""
+    """Up to `per_class` images of every class, one per lesion, ascending; at most `most` in all."""
     _, first = np.unique(groups, return_index=True)
     rows_of = [np.sort(first[labels[first] == index]) for index in np.unique(labels)]
     per_class = max(5, min(per_class, most // len(rows_of)))
@@ -371,7 +377,7 @@ def _rows(labels: Indices, groups: Indices, *, per_class: int, most: int) -> Ind
 
 
 def _key(contract: EngineContract, *, crop: bool = True) -> tuple[object, ...]:
-    """What makes two preprocessings the same: the function from pixels to the tensor."""
+    """The function from pixels to the tensor, which decides whether two preprocessings are the same."""
     scale = [float(contract.scale) / spread for spread in contract.std]
     shift = [mean / spread for mean, spread in zip(contract.mean, contract.std, strict=True)]
     if contract.normalise == "per image":

@@ -16,16 +16,16 @@ from skinaudit.engines.plans.options import PlanOptions
 from skinaudit.errors import InvalidInputError
 
 DEFAULT_BATCH = 64
-"""Images a call, unless told otherwise."""
+"""Default number of images per call."""
 
 
 def draw_seed() -> int:
-    """A seed that nobody can foresee, from 0 to below 2**32."""
+    """A seed that nobody can predict, from 0 to below 2**32."""
     return secrets.randbits(32)
 
 
 class Settings(TypedDict, total=False):
-    """The fields of a Request but its engine, as keywords."""
+    """The fields of a Request except its engine, as keywords."""
 
     sets: Path | None
     run: Path | None
@@ -51,16 +51,16 @@ class Settings(TypedDict, total=False):
 class Request:
     """An engine to audit, and how.
 
-    sets: a folder of sets instead of those of the engine's run. run: its folder, where it lies neither around the engine nor
-    below the engine's folder. contract: the file that describes a foreign engine, whose
-    figures are then shown and compared with nothing. control: another engine of the same weights, as the reference, instead
-    of the one that the manifest names. runtime: instead of the one that the manifest names. emulate: run the ONNX graph that
-    the engine was built from on the CPU, in the engine's place; such an audit never passes. plan: how a plan is run.
-    batch_size: images a call. probes: fresh attacks to run after the replay. baseline: the JSON report of an earlier engine,
-    which this one must not be worse than on the same images; baseline_own_sets: nor, for a model trained anew, on the images
-    that the same attacks made against each of the two itself. allow_code: open engines, too, whose code runs on opening.
-    small_probe: run the fresh attack of every audit. seed: of all that is drawn; None takes that of the probes or, without
-    any, draws a new one, so that no engine can know what it will be asked. limits: of the processes that open files.
+    sets: a folder of sets instead of those of the engine's run. run: its folder, if it is neither around the engine nor
+    below the engine's folder. contract: the file that describes a foreign engine; its figures are then shown without any
+    comparison. control: another engine of the same weights as the reference, instead of the one named in the manifest.
+    runtime: instead of the one named in the manifest. emulate: run the ONNX graph behind the engine on the CPU instead of
+    the engine; such an audit never passes. plan: how to run a plan. batch_size: images per call. probes: fresh attacks to
+    run after the replay. baseline: the JSON report of an earlier engine. This engine must not be worse on the same images.
+    baseline_own_sets: for a retrained model, compare also on images that the same attacks crafted against each engine
+    itself. allow_code: also open engines whose code runs on opening. small_probe: run the fresh attack of every audit. seed:
+    for all random numbers. None takes that of the probes or, without any, draws a new one, so that an engine cannot know
+    what it will be asked. limits: of the processes that open files.
     """
 
     engine: Path
@@ -97,15 +97,15 @@ class Request:
 
     @property
     def drawn_seed(self) -> int:
-        """The seed, which is there since the request was made."""
+        """The seed, which is known once the request is made."""
         assert self.seed is not None
         return self.seed
 
 
 def arguments(request: Request, *, threads: int) -> tuple[str, ...]:
-    """What to type for this audit: the given options, and always the margin and the threads, which may differ elsewhere.
+    """The command-line arguments of this audit: the given options, and always margin and threads, whose defaults may change.
 
-    threads: that the engine ran with. Bounds of the policy that have no option are left out.
+    threads: with which the engine ran. Bounds of the policy without an option are left out.
     """
     options: dict[str, object] = {"margin": f"{request.policy.margin:g}", "threads": threads}
     options |= {

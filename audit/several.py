@@ -1,4 +1,4 @@
-"""Audit several engines at once, each in a process of its own: one that dies takes no other with it."""
+"""Audits several engines at once, each in its own process, so that a crash of one does not end the others."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ from skinaudit.errors import DEBUG, InvalidInputError, SkinauditError, debugging
 Answer = AuditResult | str
 """An audit, or in one line why there is none."""
 Finished = Callable[[Path, Answer], None]
-"""Called with each engine's answer as soon as it is there."""
+"""Called with each engine's answer as soon as it exists."""
 
-_GRACE = 5.0  # seconds for an audit that is told to stop
+_GRACE = 5.0  # seconds for an audit that was told to stop
 
 
 def sort_files(files: Sequence[Path]) -> tuple[list[Path], list[tuple[Path, str]]]:
-    """Engines among the files of a pattern, each once, and the other files with the reason why they are none.
+    """The engines among some files, each once, and the other files with the reason why they are not engines.
 
-    What does not exist stays with the engines, so that its audit can say so.
+    A file that does not exist counts as an engine, so that its audit reports it.
     """
     suffixes = {suffix for runtime in RUNTIMES.values() for suffix in runtime.suffixes}
     engines: dict[Path, Path] = {}
@@ -57,10 +57,10 @@ def sort_files(files: Sequence[Path]) -> tuple[list[Path], list[tuple[Path, str]
 
 
 def fit_plans(engines: Sequence[Path], plan: PlanOptions, *, runtime: str | None) -> dict[Path, PlanOptions]:
-    """The options of plans that each engine takes. runtime: as in audit_engine.
+    """The plan options that each engine accepts. runtime: see audit_engine.
 
-    An engine whose runtime is not known keeps them all, so that its audit says why. Raises InvalidInputError for an option
-    that no engine takes.
+    An engine with an unknown runtime keeps all options, so that its audit reports the reason. Raises InvalidInputError for
+    an option that no engine accepts.
     """
     fields_of = {}
     for engine in engines:
@@ -74,7 +74,7 @@ def fit_plans(engines: Sequence[Path], plan: PlanOptions, *, runtime: str | None
 
 
 def _runtime_of(engine: Path) -> str | None:
-    """The runtime that an audit opens it with; None where it cannot be told."""
+    """The runtime with which an audit opens it; None if unknown."""
     try:
         return read_engine_manifest(engine).runtime if manifest_path(engine).is_file() else runtime_of(engine)
     except SkinauditError:
@@ -82,7 +82,7 @@ def _runtime_of(engine: Path) -> str | None:
 
 
 def share_cores(engines: int, *, cores: int, jobs: int | None, threads: int | None) -> tuple[int, int]:
-    """How many audits at once, and how many threads each: as many as there are cores, unless either is given."""
+    """Number of parallel audits, and threads of each: together the number of cores, unless either is given."""
     if jobs is None:
         jobs = max(1, cores // threads) if threads else cores
     jobs = max(1, min(jobs, engines))
@@ -98,11 +98,11 @@ def audit_several(
     progress: Callable[[str], Progress | None],
     plans: Mapping[Path, PlanOptions] = MappingProxyType({}),
 ) -> list[Answer]:
-    """Audit each engine with audit_engine and the keyword `settings`, at most `jobs` at a time; answers in their order.
+    """Audit each engine with audit_engine and the keywords `settings`, at most `jobs` at a time; answers in their order.
 
-    plans: options of plans by engine, in place of those in `settings`. finished: called here, in this process, as each audit
-    ends. progress: gives the progress bar of an audit's part, by title. When this function ends for any reason, such as an
-    interrupt, it ends the audits too; they write no files.
+    plans: plan options by engine, in place of those in `settings`. finished: called in this process when an audit ends.
+    progress: returns the progress bar for a part of an audit, by title. When this function ends for any reason, such as an
+    interrupt, it also ends the audits; they write no files.
     """
     answers: dict[int, Answer] = {}
     waiting = deque(enumerate(engines))
@@ -139,7 +139,7 @@ class _Running:
     bars: dict[str, Progress | None]
 
     def stop(self) -> None:
-        """Wait for the process, and end it where it does not end by itself."""
+        """Wait for the process, and end it if it does not end by itself."""
         self.process.join(_GRACE)
         if self.process.is_alive():
             self.process.kill()
@@ -159,7 +159,7 @@ def _start(index: int, engine: Path, settings: Mapping[str, Any]) -> _Running:
 
 @contextmanager
 def _deaf() -> Iterator[None]:
-    """A process that is started now ignores the terminal's interrupt: this one hears it, and stops the others."""
+    """Inside, new processes ignore the terminal's interrupt. This process handles it and stops them."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -198,15 +198,15 @@ def _cause(exitcode: int | None) -> str:
 
 
 def _audit(pipe: Connection, engine: Path, settings: dict[str, Any]) -> None:
-    """In a process of its own: audit one engine and send what it comes to."""
+    """Audit one engine in its own process and send the result."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that temporary files go
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that temporary files are removed
 
     def bar(title: str) -> Progress:
         return lambda done, total: pipe.send((title, done, total))
 
     answer: Answer
-    with suppress(BrokenPipeError):  # where the other end is gone, nobody waits for an answer
+    with suppress(BrokenPipeError):  # if the other end is gone, nobody waits for an answer
         try:
             answer = audit_engine(engine, **settings, progress=bar("replaying"), probe_progress=bar)
         except SkinauditError as error:
@@ -219,12 +219,12 @@ def _audit(pipe: Connection, engine: Path, settings: dict[str, Any]) -> None:
             pipe.send(answer)
         except BrokenPipeError:
             raise
-        except Exception as error:  # no memory to pack the answer, for example; nothing of it was sent yet
+        except Exception as error:  # for example no memory to pack the answer; nothing of it has been sent
             pipe.send(_with_traceback(error, _fault(engine, error)))
 
 
 def _with_traceback(error: Exception, line: str) -> str:
-    """The line, and on stderr the traceback where it is asked for."""
+    """The line; if requested, the traceback is printed to stderr."""
     if debugging():
         traceback.print_exception(error)
     return line

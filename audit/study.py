@@ -1,4 +1,4 @@
-"""The figures of a study: what each of its models answers to each set, with everything that an accuracy alone hides."""
+"""The figures of a study: the answers of each model to each set, with everything that an accuracy alone hides."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from skinaudit.errors import InvalidInputError
 
 CONFIDENCE = 0.95
 PGD_SAMPLE = "pgd-sample"
-"""Attack of the rows that show PGD on the images of AutoAttack."""
+"""Attack of the rows with PGD on the images of AutoAttack."""
 
 PAPER: Mapping[tuple[str, bool], Mapping[str, float]] = {
     ("mobilenet", False): {"clean": 77.24, "pgd": 2.89, "fgsm": 2.49},
@@ -51,22 +51,22 @@ PAPER_TRANSFER: Mapping[tuple[str, str], float] = {
 
 
 def paper_name(arch: str) -> str:
-    """The paper's network that an architecture stands for: `vgg16` for vgg16_bn."""
+    """The paper's network that an architecture represents: `vgg16` for vgg16_bn."""
     return arch.removesuffix("_bn")
 
 
 def split_text(split: str) -> str:
-    """`split by lesions`, or `random split` for that of the paper."""
+    """`split by lesions`, or `random split` for the paper's."""
     return "random split" if split == "paper" else "split by lesions"
 
 
 @dataclass(frozen=True)
 class Figures:
-    """One model on one set, as fractions of 1; what the images do not tell is None.
+    """One model on one set, as fractions of 1; figures that the images do not determine are None.
 
     interval: of the accuracy, over lesions. balanced_interval: of the balanced accuracy, from those of its classes.
     first_sensitivity: of the contract's first malignant class. area: under the ROC curve of the malignant score.
-    majority_share, constant_balanced: what a constant answer scores.
+    majority_share, constant_balanced: figures of a constant answer.
     """
 
     images: int
@@ -84,10 +84,10 @@ class Figures:
 
 @dataclass(frozen=True, eq=False)
 class Answers:
-    """What one model answered to one set.
+    """The answers of one model to one set.
 
     attack: `clean`, `fgsm`, `pgd`, PGD_SAMPLE or `autoattack`. crafted_on: None for clean images. logits: float32 (N,
-    classes); labels, groups: int64 (N,).
+    classes). labels, groups: int64 (N,).
     """
 
     model: StudyModel
@@ -103,8 +103,8 @@ class Answers:
 class Row:
     """Figures of one kind of model on one kind of set, over seeds. Invariant: `by_seed` is not empty.
 
-    model: with the first seed. accuracy and the other figures are means over seeds; the interval is of all their answers
-    together, a lesion that several seeds test counting as one.
+    model: with the first seed. accuracy and the other figures are means over seeds. The interval is computed from all
+    answers together; a lesion that several seeds test counts as one.
     """
 
     model: StudyModel
@@ -115,13 +115,13 @@ class Row:
 
     @property
     def on_itself(self) -> bool:
-        """Whether the images were crafted on the model that is tested, or on none."""
+        """Whether the images were crafted on the tested model, or on none."""
         return self.crafted_on in (None, self.model)
 
 
 @dataclass(frozen=True)
 class Training:
-    """How a model of the study was trained. weaknesses: what its run warns of."""
+    """How a model of the study was trained. weaknesses: the warnings of its run."""
 
     model: StudyModel
     epochs: int
@@ -136,7 +136,7 @@ class Training:
 
 @dataclass(frozen=True)
 class Study:
-    """Everything that is known of a study so far. first_class: the contract's first malignant class, None without one."""
+    """Everything known about a study so far. first_class: the contract's first malignant class, None if there is none."""
 
     rows: tuple[Row, ...]
     trainings: tuple[Training, ...]
@@ -148,7 +148,7 @@ class Study:
 
 
 def read_study(path: Path) -> Study:
-    """The figures of a study's folder; raises InvalidInputError where no model is trained yet or a file is damaged."""
+    """The figures of a study's folder; raises InvalidInputError if no model is trained yet or a file is damaged."""
     folder = StudyFolder(path)
     models = sorted(
         model for file in folder.runs.glob(f"*/{RUN_FILE}") if (model := parse_model(file.parent.name)) is not None
@@ -179,7 +179,7 @@ def read_study(path: Path) -> Study:
 def _of_model(
     folder: StudyFolder, model: StudyModel, manifests: Mapping[StudyModel, RunManifest]
 ) -> Iterator[Answers]:  # fmt: skip
-    """All that a model answered: to its own sets, to those of other models, and to AutoAttack."""
+    """All answers of a model: to its own sets, to those of other models, and to AutoAttack."""
     manifest = manifests[model]
     digest = manifest.weights.digest
     own = [open_set(resolve(folder.run(model).path, record)) for record in manifest.sets.values()]
@@ -199,7 +199,7 @@ def _of_model(
 
 
 def _on_sample(model: StudyModel, own: Sequence[AdversarialSet], attacked: Sequence[AdversarialSet]) -> Iterator[Answers]:
-    """The model's own PGD set again, on the images alone that AutoAttack was tried on."""
+    """The model's own PGD set restricted to the images on which AutoAttack was run."""
     chosen = {name for image_set in attacked if image_set.info.threat_model is not None for name in image_set.ids}
     for image_set in own:
         if chosen and image_set.info.attack == "pgd":
@@ -243,7 +243,7 @@ def figures_of(answers: Answers) -> Figures:
 
 
 def rows_of(answers: Iterable[Answers]) -> Iterator[Row]:
-    """One row for what differs in the seed alone, in the order of the first of them."""
+    """One row for models that differ only in the seed, in the order of their first occurrence."""
     kinds: dict[tuple[object, ...], list[Answers]] = {}
     for answered in answers:
         kinds.setdefault((_seedless(answered.model), answered.attack, _seedless(answered.crafted_on)), []).append(answered)

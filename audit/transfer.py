@@ -1,4 +1,4 @@
-"""Transfer matrix: the images crafted on each model, shown to every model (Table II of Huq and Pervin, 2020)."""
+"""Transfer matrix: the images crafted on each model, tested on every model (Table II of Huq and Pervin, 2020)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from skinaudit.engines.open import LIBRARIES, open_engine
 from skinaudit.errors import InvalidInputError, first_few
 
 DEFAULT_ATTACKS = ("pgd-dlr", "pgd")
-"""The stronger of the sets that a run ends with: now, and of earlier versions."""
+"""The stronger set with which a run ends: now, and in earlier versions."""
 
 
 @dataclass(frozen=True)
@@ -78,9 +78,9 @@ def transfer_matrix(
 ) -> TransferMatrix:
     """Replay the set that each run crafted on itself on the fp32 engine of every run.
 
-    attack: which set, by its name, attack or title (`pgd linf 2/255`); default
-    the first of DEFAULT_ATTACKS that all runs have. Raises InvalidInputError where a
-    run lacks the set or the engine, the runs were tested on other images, or stored logits do not reproduce.
+    attack: the set's name, attack or title (`pgd linf 2/255`); by default the first of DEFAULT_ATTACKS that all runs have.
+    Raises InvalidInputError if a run lacks the set or the engine, if the runs were tested on different images, or if stored
+    logits are not reproduced.
     """
     if len(runs) < 2 or len({real(run) for run in runs}) != len(runs):
         raise InvalidInputError("transfer needs two or more different run folders: `skinaudit transfer RUN RUN`")
@@ -125,7 +125,7 @@ def _matrix(
 
 
 def _usual_attack(runs: Sequence[Path]) -> str:
-    """The first of DEFAULT_ATTACKS of which each run has a set; the first one where there is none."""
+    """The first of DEFAULT_ATTACKS for which every run has a set; the first one of them if there is none."""
     have = [{image_set.info.attack for image_set in _sets(run, read_run(run))} for run in runs]
     return next((name for name in DEFAULT_ATTACKS if all(name in names for names in have)), DEFAULT_ATTACKS[0])
 

@@ -1,1 +1,1 @@
-"""One module a group of commands: each parses, calls one function of the library, prints, and chooses the exit code."""
+"""One module per group of commands. Each parses, calls one function of the library, prints, and chooses the exit code."""

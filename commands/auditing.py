@@ -138,7 +138,7 @@ def audit(
     from skinaudit.engines.isolation.launching import engine_processes
 
     limits = limits_of(limit_seconds, limit_memory)
-    if len(engines) == 1:  # it gets ready while this process imports what an audit needs
+    if len(engines) == 1:  # it starts while this process imports what an audit needs
         click.get_current_context().with_resource(engine_processes(limits, at_once=True))
 
     from skinaudit.audit.audit import audit_engine

@@ -15,18 +15,18 @@ SHELLS = ("bash", "zsh", "fish")
 
 
 def script(program: click.Command, shell: str, *, name: str) -> str:
-    """What makes `shell`, one of SHELLS, complete the command line of `program` under this name."""
+    """The script that makes `shell`, one of SHELLS, complete the command line of `program` under this name."""
     completion = get_completion_class(shell)
     assert completion is not None, f"click has no completion for {shell}"
     variable = f"_{name.upper().replace('-', '_')}_COMPLETE"
     text = completion(program, {}, name, variable).source()
-    # bash puts a blank behind every completed word; behind `junit=` the file goes on.
+    # bash adds a space after every completed word, but after `junit=` a file name must follow
     added = "COMPREPLY+=($value)"
     return text.replace(added, f"{added}; [[ $value != *= ]] || compopt -o nospace")
 
 
 def report_formats(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """`junit=` and its like, and the files behind it."""
+    """`junit=` and other formats, and the files after it."""
     name, separator, file = incomplete.partition("=")
     if not separator:
         return [CompletionItem(f"{format_name}=") for format_name in reports.names() if format_name.startswith(name)]
@@ -40,7 +40,7 @@ def report_formats(context: click.Context, parameter: click.Parameter, incomplet
 
 
 def probe_names(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """The probes, by file name; those that follow gradients only where torch is installed. Imports neither."""
+    """The probes, by file name; those that follow gradients only if torch is installed. Imports neither."""
     folders = ("audit/evidence/probes", "trainer/probes") if find_spec("torch") else ("audit/evidence/probes",)
     names = sorted(name for folder in folders for name in names_in(folder))
     return [CompletionItem(probe_name) for probe_name in names if probe_name.startswith(incomplete)]

@@ -1,4 +1,4 @@
-"""`skinaudit defences`: what transformations of the input are worth, under attacks that know them."""
+"""`skinaudit defences`: the value of input transformations, under attacks that know them."""
 
 from __future__ import annotations
 

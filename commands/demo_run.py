@@ -36,7 +36,7 @@ MARKER = "demo.txt"
 
 @dataclass(frozen=True)
 class DemoSettings:
-    """Sizes that keep the demo within minutes on two cores, with enough test images for a PASS at the default margin."""
+    """Sizes with which the demo takes minutes on two cores, with enough test images for a PASS at the default margin."""
 
     images: int = 5000
     size: int = 64
@@ -56,7 +56,7 @@ def run_demo(
     report: Reporter,
     settings: DemoSettings | None = None,
 ) -> tuple[AuditResult, ...]:
-    """Run everything into `out` (emptied first if it holds a former demo) and print the tables; returns the audits."""
+    """Run everything into `out`, after removing a former demo there, and print the tables; returns the audits."""
     settings = settings or DemoSettings()
     _claim(out)
     started = time.perf_counter()
@@ -90,7 +90,7 @@ def run_demo(
 
 
 def _claim(out: Path) -> None:
-    """Mark `out` as a demo's; raises InvalidInputError where it holds runs that no demo made and this one would replace."""
+    """Mark `out` as a demo's; raises InvalidInputError if it contains runs that no demo made and that would be replaced."""
     for name in NAMES:
         if (out / name).exists() and not (out / MARKER).exists():
             raise InvalidInputError(

@@ -132,7 +132,7 @@ def _searched(
     take: int | None,
     threads: int,
 ) -> tuple[EngineContract, dict[str, str]]:
-    """The contract that fits a clean set clearly best, or reading `take`; ends with exit code 3 without one."""
+    """The contract that clearly fits a clean set best, or reading `take`; ends with exit code 3 if there is none."""
     from dataclasses import replace
 
     from skinaudit.artifacts.external import read_external

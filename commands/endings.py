@@ -1,4 +1,4 @@
-"""How the program ends: whatever happens is one line on stderr and an exit code, and a crash never has that of FAIL.
+"""How the program ends: every error is one line on stderr and an exit code, and a crash never has the code of FAIL.
 
 Imported before everything else, so it imports nothing that takes time.
 """
@@ -31,26 +31,25 @@ _RESUME = " (--resume continues an interrupted training)"
 
 
 class Terminated(KeyboardInterrupt):
-    """Another program asked this one to end (SIGTERM), as batch systems and containers do; cleaned up as an interrupt is."""
+    """Another program asked this one to end (SIGTERM), as batch systems and containers do. Handled like an interrupt."""
 
 
 def run(program: Callable[[], int]) -> NoReturn:
-    """Call the program and exit with the code that it returns; every exception becomes a line and a code of its own.
+    """Call the program and exit with the code that it returns; every exception becomes a line and an exit code.
 
-    Codes: 2 for an error that skinaudit raises on purpose and for any other exception, 130 for an interrupt, 143 where
-    another program told it to end, 141 where nobody reads the output any more. The traceback is printed too where
-    `errors.debugging()` says so.
+    Codes: 2 for an error that skinaudit raises on purpose and for any other exception, 130 for an interrupt, 143 for
+    SIGTERM, 141 if nobody reads the output any more. The traceback is printed too if `errors.debugging()` says so.
     """
     try:
         try:
             with _listening():
                 _check_memory()
                 code = program()
-                if sys.stdout is not None:  # None where it was closed before the start
-                    sys.stdout.flush()  # a full disk is told here, not by Python at its end
+                if sys.stdout is not None:  # None if it was closed before the start
+                    sys.stdout.flush()  # so that a full disk is reported here, not by Python when it ends
         except BaseException as error:
             code = _report(error)
-    except KeyboardInterrupt:  # a second one, while the first was told
+    except KeyboardInterrupt:  # a second one, while the first was being reported
         code = INTERRUPTED
     _settle_output()
     atexit.register(_die_of_interrupts)
@@ -58,10 +57,10 @@ def run(program: Callable[[], int]) -> NoReturn:
 
 
 def _check_memory() -> None:
-    """Raise SkinauditError where a limit (ulimit -v) leaves no memory for numpy's library of linear algebra.
+    """Raise SkinauditError if a limit (ulimit -v) leaves no memory for numpy's linear algebra library.
 
-    Without memory it ends the process itself, with exit code 1, which is that of FAIL. So it is tried in a process of its
-    own, and then takes here what it needs before anything else does. Only under a limit.
+    Without memory, this library ends the process itself with exit code 1, which means FAIL. So it is first tried in a
+    separate process, and then takes the needed memory here before anything else does. Only done under a limit.
     """
     try:
         import resource
@@ -76,12 +75,12 @@ def _check_memory() -> None:
     _, status = os.waitpid(process, 0)
     if status:
         raise SkinauditError(f"not enough memory: its limit (ulimit -v) is {limit / 2**20:,.0f} MiB; raise it")
-    with suppress(ImportError):  # told by the command that needs it
+    with suppress(ImportError):  # the command that needs it reports this
         _multiply()
 
 
 def _try_algebra() -> NoReturn:
-    """Use numpy and end: with 0, too, where something else than memory is the matter, which is told when it is needed."""
+    """Use numpy and end. The code is also 0 for problems other than memory, which are reported when numpy is needed."""
     code = 0
     try:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
@@ -92,24 +91,25 @@ def _try_algebra() -> NoReturn:
 
 
 def _multiply() -> None:
-    """A product that all threads of the library work on, each in memory that it keeps."""
+    """A product that uses all threads of the library, each in memory that it keeps."""
     import numpy as np
 
     np.ones((512, 512), np.float32) @ np.ones((512, 512), np.float32)
 
 
 def _command_name() -> str:
-    """The command in the words that the program was started with; no option of the program itself takes a value."""
+    """The command with which the program was started. Options of the program itself have no values."""
     return next((word for word in sys.argv[1:] if not word.startswith("-")), "skinaudit")
 
 
 def _report(error: BaseException) -> int:
-    """Print the line of this exception; returns its exit code."""
+    """Report this exception in one line; returns its exit code."""
     if isinstance(error, SystemExit) and error.code in (0, None):
         return 0
-    if isinstance(error, BrokenPipeError | SystemExit) and _nobody_reads():  # click makes the first to the second
+    if isinstance(error, BrokenPipeError | SystemExit) and _nobody_reads():  # click converts the first to the second
         return BROKEN_PIPE
-    if isinstance(error, SystemExit) and isinstance(error.__context__, BrokenPipeError):  # by rich, which closes the pipe
+    # raised by rich, which closes the pipe
+    if isinstance(error, SystemExit) and isinstance(error.__context__, BrokenPipeError):
         return BROKEN_PIPE
     if isinstance(error, KeyboardInterrupt):
         message, code = (_TERMINATED, TERMINATED) if isinstance(error, Terminated) else (_INTERRUPTED, INTERRUPTED)
@@ -118,7 +118,7 @@ def _report(error: BaseException) -> int:
     if debugging():
         import traceback
 
-        with suppress(OSError, ValueError):  # where nobody reads it, the exit code still counts
+        with suppress(OSError, ValueError):  # if nobody reads it, the exit code still counts
             traceback.print_exc()
     _print(_line(error))
     return FAILED_TO_RUN
@@ -129,7 +129,8 @@ def _line(error: BaseException) -> str:
         return str(error)
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror or error}; check the path, rights and free space"
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):  # of a file it has the name, see above
+    # the message of a file has its name, see above
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return f"{_command_name()}: cannot write its output ({error.strerror}); free some space"
     if isinstance(error, ImportError):
         if about_memory(str(error)):
@@ -141,7 +142,7 @@ def _line(error: BaseException) -> str:
             return str(missing_library)
     if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and about_memory(str(error))):
         return f"{_command_name()}: not enough memory ({in_one_line(error)}); free some, or raise its limit (ulimit -v)"
-    if isinstance(error, RuntimeError) and "home directory" in str(error):  # of pathlib, which some libraries ask
+    if isinstance(error, RuntimeError) and "home directory" in str(error):  # from pathlib, which some libraries use
         return f"{_command_name()}: this user has no home folder, and a library wants one; set HOME to a folder to write to"
     problem = in_one_line(error)
     return f"{_command_name()} stopped with an unexpected {problem}; --debug or {DEBUG}=1 shows the traceback"
@@ -149,12 +150,12 @@ def _line(error: BaseException) -> str:
 
 def _print(line: str) -> None:
     if sys.stderr is not None:
-        with suppress(OSError, ValueError):  # where nobody reads it, the exit code still counts
+        with suppress(OSError, ValueError):  # if nobody reads it, the exit code still counts
             print(f"skinaudit: {printable(line)}", file=sys.stderr)
 
 
 def _nobody_reads() -> bool:
-    """Whether standard output or standard error is a pipe whose reader has left; another pipe may have broken instead."""
+    """Whether standard output or standard error is a pipe without a reader. The broken pipe may be another one."""
     import select
 
     if not hasattr(select, "poll"):  # Windows
@@ -166,7 +167,7 @@ def _nobody_reads() -> bool:
 
 
 def _settle_output() -> None:
-    """Let Python's end find nothing to write where writing fails: it would replace the exit code by its own."""
+    """Leave Python nothing to write at its end if writing fails: Python would replace the exit code."""
     try:
         if sys.stdout is not None:
             sys.stdout.flush()
@@ -176,7 +177,7 @@ def _settle_output() -> None:
 
 @contextmanager
 def _listening() -> Iterator[None]:
-    """Interrupts are heard wherever they come, unless they were ignored at the start, as below nohup."""
+    """Inside, interrupts are handled at any point, unless they were ignored at the start, as under nohup."""
     hook, sys.unraisablehook = sys.unraisablehook, _raise_lost_interrupts_again
     ours = (
         signal.getsignal(signal.SIGINT) is signal.default_int_handler
@@ -199,9 +200,9 @@ def _listening() -> Iterator[None]:
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
-    """Raise KeyboardInterrupt, or Terminated; while a command imports what it needs, end here, as nothing was begun.
+    """Raise KeyboardInterrupt or Terminated. While a command imports modules, end the process, because nothing was begun.
 
-    Libraries in machine code do not survive an exception in the middle of their import: the process would crash.
+    Libraries in machine code do not survive an exception during their import: the process would crash.
     """
     importer = None
     while frame is not None:
@@ -216,9 +217,9 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 
 def _raise_lost_interrupts_again(unraisable: Any) -> None:
-    """An interrupt that comes while Python runs a destructor would be printed and lost; this raises it again."""
+    """Python prints and drops an interrupt that comes inside a destructor. This raises it again."""
     if isinstance(unraisable.exc_value, KeyboardInterrupt):
-        # A moment later, as this function is no place for it either.
+        # A moment later, because this function cannot raise it either.
         again = threading.Timer(0.01, os.kill, (os.getpid(), signal.SIGINT))
         again.daemon = True
         again.start()
@@ -227,6 +228,6 @@ def _raise_lost_interrupts_again(unraisable: Any) -> None:
 
 
 def _die_of_interrupts() -> None:
-    """While Python ends, an interrupt ends the process at once instead of printing tracebacks: all files are written."""
+    """While Python ends, an interrupt ends the process at once, without tracebacks: all files are already written."""
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)

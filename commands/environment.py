@@ -1,8 +1,8 @@
-"""Options that may come from the environment: `SKINAUDIT_AUDIT_THREADS=4` for `skinaudit audit --threads 4`, and its like.
+"""Options that may come from the environment, such as `SKINAUDIT_AUDIT_THREADS=4` for `skinaudit audit --threads 4`.
 
-Only those of OPTIONS may: where and how fast a command works. What an audit compares, with which bounds, and which code it
-trusts, has to stand on the command line, so that no variable of a machine can change a verdict. A variable for any other
-option is an error, as whoever set it counts on it.
+Only those in OPTIONS may: they say where and how fast a command works. Options that say what an audit compares, with which
+bounds, and which code it trusts must be on the command line, so that no variable on a machine can change a verdict. A
+variable for any other option is an error, because whoever set it relies on it.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ OPTIONS: Mapping[str, tuple[str, ...]] = MappingProxyType({
     "paper": ("data", "jobs", "threads"),
     "demo": ("threads",),
 })  # fmt: skip
-"""Command -> the options of it that a variable may set, by the names of their values."""
+"""Command -> its options that a variable may set, by parameter name."""
 MACHINE = ("SKINAUDIT_CACHE", "SKINAUDIT_DEBUG", "SKINAUDIT_UNCONFINED_GPU")
 """Settings of the machine, for all commands."""
 
 
 @dataclass(frozen=True)
 class Variable:
-    """A variable that is set and belongs to a command. flag: its option; None where there is no such option.
+    """A variable that is set and belongs to a command. flag: its option; None if there is no such option.
 
-    accepted: whether the command takes the option from there.
+    accepted: whether the command reads the option from it.
     """
 
     name: str
@@ -49,14 +49,14 @@ class Variable:
 
 
 def restrict(command: click.Command) -> None:
-    """Let the command take the options of OPTIONS from the environment, and no other one."""
+    """Let the command read the options in OPTIONS from the environment, and no other ones."""
     for option in command.params:
         if isinstance(option, click.Option):
             option.allow_from_autoenv = option.name in OPTIONS.get(str(command.name), ())
 
 
 def variables(command: click.Command, environment: Mapping[str, str] = os.environ) -> Iterator[Variable]:
-    """The variables that are set for a command, in alphabetical order: taken, refused, and without an option."""
+    """The variables set for a command, in alphabetical order: accepted, refused, and those without an option."""
     name = str(command.name)
     flags = {flag: option for option in command.params for flag in option.opts if flag.startswith("--")}
     called = {f"{PREFIX}_{name}_{flag.removeprefix('--')}".replace("-", "_").upper(): flag for flag in flags}
@@ -67,14 +67,14 @@ def variables(command: click.Command, environment: Mapping[str, str] = os.enviro
 
 
 def unknown(commands: Iterable[str], environment: Mapping[str, str] = os.environ) -> list[str]:
-    """The variables that are set and look like skinaudit's, but belong to no command and to no setting of the machine."""
+    """Variables that look like skinaudit's but belong to no command and to no machine setting."""
     prefixes = tuple(f"{PREFIX}_{name}_".upper() for name in commands)
     mine = (name for name in sorted(environment) if environment[name] and name.startswith(f"{PREFIX}_"))
     return [name for name in mine if name not in MACHINE and not name.startswith(prefixes)]
 
 
 def check(command: click.Command) -> None:
-    """Raise InvalidInputError where a variable is set for an option that does not come from the environment."""
+    """Raise InvalidInputError if a variable is set for an option that must not come from the environment."""
     for variable in variables(command):
         if variable.flag is not None and not variable.accepted:
             raise InvalidInputError(

@@ -25,7 +25,7 @@ _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
 def _precision_options(command: _Command) -> _Command:
-    """One flag a precision, in the order of their table."""
+    """One flag per precision, in the order of their table."""
     for name, kind in reversed(list(KINDS.items())):
         command = click.option(f"--{name}", "precisions", flag_value=name, multiple=True, help=kind.help)(command)
     return command
@@ -105,7 +105,7 @@ def export(
         say(f"{path}  {purpose}")
     *earlier_errors, last_error = {str(error): error for error in refused}.values() or [
         None
-    ]  # formats of a graph fail in the same words
+    ]  # formats of the same graph fail with the same words
     for error in earlier_errors:
         note(f"skinaudit: {error}")
     if last_error is not None:
@@ -113,7 +113,7 @@ def export(
 
 
 def _line(exported: Exported) -> str:
-    """An engine: its size, precision and parity."""
+    """A line about an engine: its size, precision and parity."""
     parity = exported.manifest.parity
     layers = ", ".join(f"{count} {name}" for name, count in exported.manifest.found.items())
     parts = [
@@ -132,7 +132,7 @@ def _line(exported: Exported) -> str:
 
 
 def _other_files(written: Sequence[Exported]) -> dict[Path, str]:
-    """Engine files that these engines came from, with their purpose: they lie beside them, and can be audited, too."""
+    """Files from which these engines were made, with their purpose. They are beside the engines and can be audited too."""
     listed = {real(exported.path) for exported in written}
     purpose_of: dict[Path, str] = {}
     for exported in written:

@@ -1,6 +1,6 @@
-"""`-v` and `-q`: how much a command says on stderr about its work. Results, warnings and errors are always there.
+"""`-v` and `-q`: how much a command reports about its work on stderr. Results, warnings and errors are always shown.
 
-What libraries remark is for developers, and may hold text of a file from outside: it is shown with -v, cleaned.
+Remarks of libraries are for developers and may contain text of a file from outside. They are shown with -v, cleaned.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ LOGGER = "skinaudit"
 
 
 _LIBRARIES = f"{LOGGER}.libraries"
-"""The logger that takes the remarks of libraries."""
+"""The logger for the remarks of libraries."""
 
 
 def quiet() -> bool:
-    """Whether the command that runs was started with -q."""
+    """Whether the running command was started with -q."""
     context = click.get_current_context(silent=True)
     return context is not None and bool(context.meta.get(_QUIET))
 
 
 def options(*, hidden: bool) -> list[click.Option]:
-    """`-v` and `-q`: of the program, and hidden of each command, as people add them behind what they typed."""
+    """`-v` and `-q` of the program. Each command has them too, hidden, because people add them at the end."""
     return [
         click.Option(
             ["-v", "--verbose"], count=True, expose_value=False, callback=_be_verbose, hidden=hidden,
@@ -45,14 +45,14 @@ def options(*, hidden: bool) -> list[click.Option]:
 
 
 class _Stderr(logging.Handler):
-    """Writes records to the standard error of this moment, without the control characters that a name may hold."""
+    """Writes records to the current standard error, without the control characters that a name may contain."""
 
     def emit(self, record: logging.LogRecord) -> None:
         click.echo(printable_lines(self.format(record)), err=True)
 
 
 class _Forward(logging.Handler):
-    """Hands the records of libraries on, which Python would write to standard error as they are."""
+    """Forwards the records of libraries, which Python would otherwise write to standard error unchanged."""
 
     def emit(self, record: logging.LogRecord) -> None:
         logging.getLogger(_LIBRARIES).info("%s: %s", record.name, record.getMessage())
@@ -60,7 +60,7 @@ class _Forward(logging.Handler):
 
 @contextmanager
 def libraries_held_back() -> Iterator[None]:
-    """Inside, warnings and log records of libraries are shown with -v only, and never with their control characters."""
+    """Inside, warnings and log records of libraries are shown only with -v, and never with their control characters."""
 
     def warn(
         message: Warning | str,

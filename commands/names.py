@@ -1,4 +1,4 @@
-"""Names that the command line lists: those of the files of a folder, none of which is imported, so that help is fast."""
+"""Names for the command line's lists: those of the files in a folder. No file is imported, so that help is fast."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def names_in(folder: str) -> tuple[str, ...]:
-    """The modules in a folder of the package, such as `trainer/attacks`, sorted; those that begin with `_` are left out."""
+    """The modules in a folder of the package, such as `trainer/attacks`, sorted, without those that start with `_`."""
     modules = (module.name for module in pkgutil.iter_modules([str(ROOT / folder)]))
     return tuple(sorted(name for name in modules if not name.startswith("_")))
 
@@ -35,6 +35,6 @@ def runtime_names() -> tuple[str, ...]:
 
 
 def listed(names: tuple[str, ...]) -> str:
-    """Names as a sentence lists them: `a, b or c`."""
+    """Names listed for a sentence: `a, b or c`."""
     *first, last = names
     return f"{', '.join(first)} or {last}" if first else last

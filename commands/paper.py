@@ -1,4 +1,4 @@
-"""`skinaudit paper`: the study of Huq and Pervin (2020) again, from one configuration to one page."""
+"""`skinaudit paper`: repeats the study of Huq and Pervin (2020), from one configuration to one page."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def _pair(text: str) -> tuple[str, str]:
 
 
 def _run(place: Workplace, wanted: Sequence[Any], options: dict[str, Any]) -> Sequence[Any]:
-    """Do the stages, and write the page after each of them."""
+    """Run the stages, and write the page after each of them."""
     from skinaudit.trainer.study.schedule import run_study
 
     with bars() as bar:
@@ -128,7 +128,7 @@ def _run(place: Workplace, wanted: Sequence[Any], options: dict[str, Any]) -> Se
 
 
 def _write_page(place: Workplace, wanted: Sequence[Any]) -> None:
-    """Write page, JSON and plot from what is there; nothing before the first model is trained."""
+    """Write page, JSON and plot from the present results; nothing before the first model is trained."""
     import sys
 
     from skinaudit.artifacts.files import write_bytes, write_json

@@ -24,12 +24,12 @@ NEXT_LINE = 10.0
 
 
 def note(text: str) -> None:
-    """A remark on stderr, so that standard output holds results alone."""
+    """A remark on stderr, so that standard output has only results."""
     click.echo(printable_lines(text), err=True)
 
 
 def step(text: str) -> None:
-    """A line on stderr about work that goes on; -q leaves it out."""
+    """A line on stderr about work in progress; -q leaves it out."""
     if not quiet():
         note(text)
 
@@ -40,7 +40,7 @@ def say(text: str) -> None:
 
 
 def say_table(rows: Sequence[Sequence[str]]) -> None:
-    """A table of the result on standard output: names to the left, figures below their heads to the right."""
+    """A table of the result on standard output: names aligned to the left, figures to the right."""
     cells = [[printable(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     for first, *cells_after in cells:
@@ -49,7 +49,7 @@ def say_table(rows: Sequence[Sequence[str]]) -> None:
 
 
 def reporter(bar: Callable[[str], Progress | None]) -> Reporter:
-    """What a training has to tell, as lines and bars on stderr."""
+    """The reporter of a training that prints lines and bars on stderr."""
     from skinaudit.trainer.reporter import Reporter
 
     return Reporter(
@@ -69,7 +69,7 @@ def console(*, stderr: bool = False) -> Console:
 
 @contextmanager
 def bars() -> Iterator[Callable[[str], Progress | None]]:
-    """Progress on stderr, by title: bars with rate and time left on a terminal, elsewhere a line from time to time.
+    """Progress on stderr, by title: on a terminal a bar with rate and time left, elsewhere a line from time to time.
 
     With -q there is none.
     """
@@ -106,14 +106,14 @@ def bars() -> Iterator[Callable[[str], Progress | None]]:
 def progress_lines(
     say: Callable[[str], None], *, clock: Callable[[], float] = time.monotonic
 ) -> Callable[[str], Progress]:  # fmt: skip
-    """Progress by title as lines: what takes less than FIRST_LINE seconds is silent, then a line every NEXT_LINE seconds.
+    """Progress by title as lines: none for the first FIRST_LINE seconds, then a line every NEXT_LINE seconds.
 
-    say: takes a line. clock: seconds.
+    say: called with a line. clock: returns seconds.
     """
     due = clock() + FIRST_LINE
 
     def line(title: str) -> Progress:
-        start: tuple[float, int] | None = None  # when this part was first heard of, and how far it was
+        start: tuple[float, int] | None = None  # when this part was first reported, and how far it was
 
         def progress(done: int, total: int) -> None:
             nonlocal due, start
@@ -132,7 +132,7 @@ def progress_lines(
 
 
 def _rate(rate: float) -> str:
-    """One significant digit below 10, so that a slow part does not stand at 0."""
+    """One significant digit below 10, so that a slow part does not show 0."""
     return f"{rate:,.0f}" if rate >= 9.5 else f"{rate:.1g}"
 
 

@@ -15,7 +15,7 @@ _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
 MAX_SEED = 2**63 - 1
-"""The largest seed that every random generator and every JSON file can hold."""
+"""The largest seed that every random generator and every JSON file can represent."""
 
 
 def seed_option(help: str | None = None, *, drawn: bool = False) -> Callable[[_Command], _Command]:
@@ -91,7 +91,7 @@ def json_option(command: _Command) -> _Command:
 
 
 def report_option(kind: reports.Kind) -> Callable[[_Command], _Command]:
-    """`--report`, shared by every command that has audits to show."""
+    """`--report`, shared by every command that shows audits."""
     return click.option(
         "--report", "report_texts", multiple=True, metavar="FORMAT=FILE", shell_complete=report_formats,
         help=f"Write a report to FILE (- is standard output); can be repeated. Formats: {', '.join(reports.names(kind))}.",

@@ -1,4 +1,4 @@
-"""`skinaudit sweep`: robust accuracy against eps and steps, and what shows that an attack is broken."""
+"""`skinaudit sweep`: robust accuracy against eps and steps, and signs of a broken attack."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def _print(table: SweepTable) -> None:
 
 
 def _columns(rows: Sequence[SweepRow], heads: Sequence[str]) -> list[tuple[str, ...]]:
-    """An attack a row, a budget a column."""
+    """One row per attack, one column per budget."""
     columns = tuple(dict.fromkeys(heads))
     shares = {(row.attack, head): f"{row.accuracy:.1%}" for row, head in zip(rows, heads, strict=True)}
     names = dict.fromkeys(row.attack for row in rows)

@@ -40,7 +40,7 @@ _ATTACK_SECTIONS = {
     "Other images": ("--data", "--classes", "--name", "--skip-bad"),
     "How it runs": ("--seed", "--threads"),
 }
-"""Those of `attack`."""
+"""The same for `attack`."""
 _NORM_HELP = "Norm of the radius: linf bounds each pixel, l2 the whole image."
 
 
@@ -243,7 +243,7 @@ def attack(run: Path, attack_names: tuple[str, ...], **options: Any) -> None:
 
 
 def _say_summary(written: Sequence[AdversarialSet], clean: AdversarialSet) -> None:
-    """Print a line of each set, and what weakens it."""
+    """Print a line about each set, and its weaknesses."""
     from skinaudit.trainer.attack_remarks import attack_remarks
 
     for opened in written:
@@ -254,8 +254,11 @@ def _say_summary(written: Sequence[AdversarialSet], clean: AdversarialSet) -> No
 
 
 def figures_table(manifest: RunManifest) -> list[tuple[str, ...]]:
-    """The model on each set, and a constant answer, as rows of a table. The last column is about the first malignant class;
-    it is left out where no class is malignant, or where no test image shows it."""
+    """Rows of a table: the model on each set, and a constant answer.
+
+    The last column is about the first malignant class. It is left out if no class is malignant, or if no test image shows
+    it.
+    """
     from skinaudit.artifacts.contract import short_title
 
     answer, counts = manifest.data["majority_class"], manifest.data["counts"]

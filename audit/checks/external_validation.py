@@ -22,8 +22,8 @@ RULES = {
 def check(evidence: Evidence) -> Iterator[Finding]:
     """Warn about differences that chance does not explain; forbid PASS if the model does not work on these images.
 
-    A model does not work if its accuracy is shown to be below that of a constant answer, and its balanced accuracy or the
-    share of malignant images that it calls malignant below that of its own test. Another mix of classes alone does not
+    A model does not work if two things are shown: its accuracy is below that of a constant answer, and it is worse than on
+    its own test in balanced accuracy or in malignant images called malignant. A different mix of classes alone does not
     explain both. An engine that agrees with such a model is useless there.
     """
     result = evidence.external
@@ -34,7 +34,7 @@ def check(evidence: Evidence) -> Iterator[Finding]:
         if figure.own is None or figure.interval is None or figure.by_chance:
             continue
         if figure.figure == SAME_MALIGNANT and figure.set in pooled:
-            continue  # said already
+            continue  # already reported
         text = (
             f"{figure.figure} of the model is {percent(figure.external.value)} on these images and "
             f"{percent(figure.own.value)} on its own test: the difference is {signed_points(figure.interval.low)} to "
@@ -44,7 +44,7 @@ def check(evidence: Evidence) -> Iterator[Finding]:
         yield Finding(Severity.WARNING, "external-validation", figure.set, text, figures=figures)
     clean = evidence.clean.comparison
     several = sum(kind.malignant for kind in clean.classes) > 1
-    # Figures that do not depend on how many images are of which class.
+    # Figures that do not depend on the share of each class.
     of_classes = (BALANCED, SAME_MALIGNANT if several else MALIGNANT_CALLS)
     worse = [
         figure.figure

@@ -22,11 +22,12 @@ RULES = {
 EXPLAINED = {name: kind.explained_drift for name, kind in KINDS.items()}
 """The largest drift that each precision explains: median drift of the logits divided by the median logit margin."""
 _WIDENED: Mapping[str, float] = {"onnxruntime": 1.5, "openvino": 2.4}
-"""By runtimes that compute half precision in fp32: how many times larger the median drift may be than that of the reference
-in emulated half precision. Twice what correct exports showed (0.75 and 1.16, docs/results/drift.md)."""
+"""By runtimes that compute half precision in fp32: how many times the drift of the emulated reference is allowed.
+
+Twice what correct exports showed (0.75 and 1.16, docs/results/drift.md).
+"""
 _NATIVE = 6.0
-"""The same for every other engine. Kernels that also sum in half precision have 2.2 times the rounding errors of the
-emulation."""
+"""The same for every other engine. Kernels that sum in half precision have 2.2 times the emulation's rounding errors."""
 
 
 def check(evidence: Evidence) -> Iterator[Finding]:

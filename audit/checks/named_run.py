@@ -18,7 +18,7 @@ RULES = {
 
 
 def check(evidence: Evidence) -> Iterator[Finding]:
-    """Forbid PASS for another run than that of the policy; without one in the policy say nothing."""
+    """Forbid PASS for a run other than the policy's. Say nothing if the policy names no run."""
     named, anchor = evidence.policy.run, evidence.inputs.anchor
     if named is None or named == anchor:
         return

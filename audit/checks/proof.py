@@ -34,6 +34,6 @@ def check(evidence: Evidence) -> Iterator[Finding]:
     binding = policy == "always" or (policy == "where readable" and proof.lack != "format")
     severity = Severity.INCONCLUSIVE if binding else Severity.WARNING
     if evidence.inputs.manifest is None:
-        severity = Severity.NOTE  # nothing is to be done about it, and a foreign engine never passes
+        severity = Severity.NOTE  # nothing can be done about it, and a foreign engine never passes
     text = f"layers and weights of {proof.file} are not proved: {proof.unproved}"
     yield Finding(severity, "unproved", None, text)

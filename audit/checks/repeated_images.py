@@ -26,12 +26,14 @@ _COPIES = 0.01
 
 
 _MANY = 0.2
-"""From this share of joined lesions on, the pictures themselves may be why: of 1,409 lesions of HAM10000 none is joined
-wrongly (docs/results/near-copies.md)."""
+"""From this share of joined lesions on, the pictures themselves may be the reason.
+
+On HAM10000 no lesion of 1,409 is joined wrongly (docs/results/near-copies.md).
+"""
 
 
 def _example(evidence: Evidence) -> str:
-    """Two images that were joined, for a person to look at."""
+    """Two joined images, as an example for a person to look at."""
     clean, lesions = evidence.inputs.clean, evidence.inputs.copies.lesions
     first: dict[int, int] = {}
     for row, lesion in enumerate(lesions):

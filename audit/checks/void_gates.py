@@ -65,8 +65,10 @@ def check(evidence: Evidence) -> Iterator[Finding]:
 
 
 def _most(gate: Gate, evidence: Evidence) -> float | None:
-    """The largest possible loss: of an engine that guesses, as a fraction of 1, or of one that calls every malignant image
-    benign, in images or as a fraction. None for a floor, because such an engine fails it."""
+    """The largest possible loss, from an engine that guesses or that calls every malignant image benign.
+
+    A fraction of 1 or a number of images, as the gate counts. None for a floor, because such an engine fails it.
+    """
     guess = evidence.clean.comparison.constant_balanced
     for probe in evidence.probes:
         if gate.rule == "probe-drop" and probe.title == gate.set:
@@ -90,7 +92,7 @@ def _sensitivity(at_threshold: AtThreshold) -> float:
 
 
 def _to_lose(gate: Gate, comparison: Comparison, *, of_source: bool) -> float:
-    """The value of the gate's figure before any loss, of the source or of an earlier engine."""
+    """The value of the gate's figure before any loss, for the source or for an earlier engine."""
     right = {entry.name: entry.source if of_source else entry.engine for entry in comparison.classes}
     if gate.counts:
         called = comparison.source_malignant if of_source else comparison.engine_malignant

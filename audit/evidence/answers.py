@@ -20,12 +20,12 @@ from skinaudit.engines.engine import Engine
 
 @dataclass(frozen=True, eq=False)
 class AnsweredSet:
-    """One set with the engine's logits, float32 (N, classes), and those that they are compared with.
+    """One set with the engine's logits, float32 (N, classes), and the logits for comparison.
 
-    white_box: crafted on the weights that the engine was built from; computed from digests. source_logits: those stored in a
-    white-box set, the reference's answers to a transfer set; None where there are neither. images_per_second: of the engine,
-    reading included. lesions: int64 (N,), by which the images count; near-copies are one. kept: an interrupted audit had
-    asked the engine or its reference.
+    white_box: the set was crafted on the weights from which the engine was built; computed from digests. source_logits: for
+    a white-box set the stored ones, for a transfer set the reference's answers; None if there are neither.
+    images_per_second: of the engine, including reading. lesions: int64 (N,), for counting images; near-copies share one.
+    kept: an interrupted audit had already computed the answers of the engine or its reference.
     """
 
     images: AdversarialSet
@@ -48,11 +48,11 @@ def answer_sets(
     engine: Engine, reference: Reference, inputs: Inputs, shelves: Sequence[Shelf],
     *, batch_size: int, seed: int, progress: Progress | None, say: Say = lambda line: None,
 ) -> tuple[AnsweredSet, ...]:  # fmt: skip
-    """Replay every set on the engine and, where it is another one, on its reference; the clean set comes first.
+    """Replay every set, the clean one first, on the engine and on its reference if that is another file.
 
-    shelves: of the engine and of its reference, with what an interrupted audit had answered; seed and say: see
-    replay_unless_kept. The control comes before the engine. Raises InvalidInputError for a white-box set whose stored logits
-    the reference does not reproduce, EngineError for an engine that does not answer.
+    shelves: of the engine and of its reference, with the answers of an interrupted audit. seed, say: see replay_unless_kept.
+    The control runs before the engine. Raises InvalidInputError for a white-box set whose stored logits the reference does
+    not reproduce, EngineError for an engine that does not answer.
     """
     runs = 1 if reference.engine is None or reference.is_subject else 2
     tick = whole(progress, runs * sum(map(len, inputs.sets)))
@@ -76,7 +76,7 @@ def answer_sets(
 
 
 def attacked_sets(answered: Sequence[AnsweredSet]) -> list[tuple[AdversarialSet, Indices]]:
-    """The adversarial sets with the engine's answers, int64 (N,)."""
+    """The adversarial sets with the engine's predictions, int64 (N,)."""
     return [
         (answered_set.images, answered_set.answers)
         for answered_set in answered

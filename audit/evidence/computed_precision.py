@@ -27,10 +27,11 @@ _PLAIN = "fp32"
 class ComputedPrecision:
     """How the logits of the first images of a set differ from the source model's.
 
-    precision: asked for. unseen: why nothing could be compared; then nothing else is known. engine: root mean square of the
-    engine's errors over the range of the source's logits. emulated: of its graph, emulated in this precision on the CPU. An
-    engine that computes in fp32 instead lies far closer. correlation: of the errors of both, -1 to 1; 0 where either has
-    none. Kernels of the same precision round the same weights, so their errors have the same direction.
+    precision: the requested one. unseen: why no comparison was possible; nothing else is then known. engine: root mean
+    square of the engine's errors, divided by the range of the source's logits. emulated: the same for its graph, emulated in
+    this precision on the CPU. An engine that computes in fp32 instead is far closer to the source. correlation: between the
+    two kinds of errors, -1 to 1; 0 if one of them has none. Kernels of the same precision round the same weights, so their
+    errors have the same direction.
     """
 
     precision: str
@@ -50,9 +51,9 @@ def measure_precision(
     emulated: bool,
     threads: int | None,
 ) -> ComputedPrecision | None:
-    """Compare the engine's rounding with that of an emulation.
+    """Compare the engine's rounding errors with those of an emulation.
 
-    None where fp32 was asked for, and for a file with types of its own whose runtime reports all layers.
+    None if fp32 was requested, and for a file with types of its own whose runtime reports all layers.
     """
     manifest = inputs.manifest
     executed = description.executed
@@ -75,7 +76,7 @@ def measure_precision(
 def compare_errors(
     precision: str, *, engine: NDArray[np.float32], emulated: NDArray[np.float32], source: NDArray[np.float32]
 ) -> ComputedPrecision:
-    """Compare what an engine and its emulation answer with what the source does; all logits float32 (images, classes)."""
+    """Compare the answers of an engine and of its emulation with the source's; all logits float32 (images, classes)."""
     width = float(source.max() - source.min()) or 1.0
     errors = [(logits.astype(np.float64) - source).ravel() / width for logits in (engine, emulated)]
     sizes = [float(np.sqrt(np.mean(error**2))) for error in errors]

@@ -1,4 +1,4 @@
-"""Operators that make an answer depend on a condition, and that an engine's file has but its reference lacks."""
+"""Operators in an engine's file, but not in its reference, that make an answer depend on a condition."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from skinaudit.artifacts.manifest import EngineManifest, engine_file
 from skinaudit.engines.isolation.remote import call_remote
 from skinaudit.engines.open import RUNTIMES
 
-if TYPE_CHECKING:  # the process that reads the file imports this module, and needs none of what makes the inputs
+if TYPE_CHECKING:  # for the process that reads the file, which imports this module but needs none of the inputs' modules
     from skinaudit.audit.evidence.inputs import Inputs
 
 
@@ -34,11 +34,11 @@ class Conditions:
 
 
 def compare_conditions(path: Path, inputs: Inputs, *, control: Path | None) -> Conditions | None:
-    """Compare the engine's file, or the graph that it was built from, with the reference's; None for a foreign engine, which
-    has none and never passes.
+    """Compare the engine's file, or the graph from which it was built, with the reference's.
 
-    control: the file of the reference where the manifest's was not used. A file without such operators needs no reference.
-    Raises InvalidInputError where a file is not the one that the manifest means, EngineError where it is damaged.
+    None for a foreign engine, which has no reference and never passes. control: file of the reference, if not the
+    manifest's. A file without such operators needs no reference. Raises InvalidInputError if a file is not the one that the
+    manifest names, EngineError if it is damaged.
     """
     manifest = inputs.manifest
     if manifest is None:
@@ -50,7 +50,7 @@ def compare_conditions(path: Path, inputs: Inputs, *, control: Path | None) -> C
             path.name, unseen=f"its format cannot be read, and {file.name}, from which it was built, is not an ONNX file"
         )
     if built_from:
-        engine_file(path, manifest, manifest.graph)  # or another graph would answer for this one
+        engine_file(path, manifest, manifest.graph)  # otherwise another graph could be examined instead
     operators = Counter(_condition_counts(file))
     if not operators:
         return Conditions(file.name, built_from)
@@ -63,7 +63,7 @@ def compare_conditions(path: Path, inputs: Inputs, *, control: Path | None) -> C
 
 
 def _reference(path: Path, manifest: EngineManifest, *, control: Path | None) -> Path | None:
-    """The file of the reference, its digest verified; None where it is missing or of a format that cannot be read."""
+    """File of the reference, its digest verified; None if it is missing or of a format that cannot be read."""
     file = path.parent / manifest.reference.file if control is None else control
     if not (_readable(file) and file.is_file()):
         return None
@@ -80,7 +80,7 @@ def _condition_counts(file: Path) -> Mapping[str, int]:
 
 
 def count(file: str) -> dict[str, int]:
-    """The operators that make an answer depend on a condition, with their number; called in a process of its own."""
+    """Count the operators that make an answer depend on a condition. Called in a separate process."""
     path = Path(file)
     suffix = path.suffix.lower()
     read = next(runtime.conditions[suffix] for runtime in RUNTIMES.values() if suffix in runtime.conditions)

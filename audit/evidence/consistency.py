@@ -18,18 +18,18 @@ from skinaudit.audit.evidence.odd_frames import odd_frames, unanswered_frames
 from skinaudit.engines.engine import BatchRange, Engine
 
 SIZES = (1, 7)
-"""Batch sizes beside the audit's own: the smallest, and one that fits no kernel's block."""
+"""Batch sizes besides the audit's own: the smallest, and one that is no multiple of a kernel's block."""
 _LADDER = (2, 3, 4, 5, 6, 8, 15, 16, 17, 31, 32, 33, 63, 65, 128, 256)
-"""Batches that an engine is shown once that takes any, up to `_LARGEST` times the audit's own."""
+"""Batches that are run once if the engine accepts any size, up to `_LARGEST` times the audit's own."""
 _LARGEST, _SMALL_SIDE = 4, 128  # larger images would need too much memory in such a batch
-_DRAWN = 3  # batch sizes that no one knows before the audit
+_DRAWN = 3  # batch sizes that nobody can know before the audit
 _IMAGES = 35  # five batches of 7, and as many calls with single images
 
 FEW_FLIPS = 2
-"""Images whose class may change with the batch in any case: rounding decides near ties."""
+"""Number of images whose class may always change with the batch: rounding decides near ties."""
 
 _ROUNDING = 1e-3
-"""Difference of logits, relative to the range of all, up to which other kernels for another batch explain it in fp32."""
+"""Largest difference of logits, relative to the range of all, that other kernels for another batch explain in fp32."""
 
 
 @dataclass(frozen=True)
@@ -154,7 +154,7 @@ def answer_later(
 
 
 def spread_over_classes(labels: NDArray[np.int64], *, count: int) -> list[int]:
-    """Positions of at most `count` images, each class in turn, so that rare ones are there, in ascending order."""
+    """Indices of at most `count` images, taken from each class in turn so that rare classes are included; ascending."""
     turn = np.zeros(len(labels), dtype=np.intp)
     for label in np.unique(labels):
         turn[labels == label] = np.arange(int((labels == label).sum()))
@@ -173,9 +173,9 @@ def named_sizes(ranges: Sequence[BatchRange], *, batch_size: int) -> frozenset[i
 def further_sizes(
     ranges: Sequence[BatchRange], *, batch_size: int, side: int, generator: np.random.Generator
 ) -> frozenset[int]:
-    """More batches to try of an engine that takes these ranges (none: any), some of them drawn.
+    """Further batch sizes for an engine that accepts these ranges (none: any), some of them drawn.
 
-    side: of the images, in pixels; many large ones in a batch would need more memory than a replay does.
+    side: of the images in pixels. Many large images in a batch would need more memory than a replay does.
     """
     tried: set[int] = set()
     if not ranges:
@@ -192,7 +192,7 @@ def further_sizes(
 
 
 def _drawn_sizes(smallest: int, largest: int, generator: np.random.Generator) -> list[int]:
-    """Batch sizes from `smallest` to `largest`, small ones more often: their logarithms are drawn evenly."""
+    """Batch sizes from `smallest` to `largest`. Their logarithms are drawn uniformly, so small ones are more frequent."""
     logarithms = generator.uniform(np.log(smallest), np.log(largest + 1), _DRAWN)
     return [min(largest, int(size)) for size in np.exp(logarithms)]
 
@@ -204,8 +204,11 @@ def _takes(ranges: Sequence[BatchRange], size: int) -> bool:
 def _in_batches(
     engine: Engine, images: NDArray[np.uint8], size: int, *, shift: int, once: bool = False
 ) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
-    """The logits of all images in batches of `size`, from image `shift` on and round, the last batch filled up with further
-    ones; and which image each row is. once: of the first batch alone."""
+    """The logits of all images in batches of `size`, and the image of each row.
+
+    Starts at image `shift` and continues with the first images after the last one; the last batch is padded with further
+    images. once: only the first batch.
+    """
     count = len(images)
     rows = (np.arange(size if once else -(-count // size) * size) + shift) % count
     return rows, np.concatenate([engine.logits(images[rows[at : at + size]]) for at in range(0, len(rows), size)])

@@ -1,4 +1,4 @@
-"""External sets beside the run of the engine: what is known of their images, and of the run's own."""
+"""External sets and the run of the engine: what is known about their images and about the run's own."""
 
 from __future__ import annotations
 
@@ -28,15 +28,16 @@ from skinaudit.errors import InvalidInputError
 
 @dataclass(frozen=True, eq=False)
 class ExternalImages:
-    """External sets beside a run. run_dataset: title of the run's data, None where the run is not at hand; a foreign engine
-    has none. recorded: whether the run says which pictures it was made of. trained_on: how many of the images are, pixel for
-    pixel, of the run's training or validation; tested_on: of its test. near_trained, near_tested: how many others are
-    near-copies of those; near_recorded: whether those of training could be looked for. same_names: images that are neither
-    and bear the name of a picture of the run. own_sets: the run's own sets that were crafted like these, clean first; empty
-    without the run.
-    looks, own_looks: statistics of the clean images, float32 (N, skinaudit.artifacts.pictures.STATISTICS), and those of the
-    training pictures; None where the run has none. frames, own_frames: their widths and heights before resizing, integers
-    (N, 2); None where they are not known. operating_points: those of the run.
+    """External sets and a run.
+
+    run_dataset: title of the run's data, None if the run is not available; a foreign engine has none. recorded: whether the
+    run recorded its pictures. trained_on: number of images that are, pixel for pixel, in the run's training or validation
+    part; tested_on: in its test part. near_trained, near_tested: number of further near-copies of those; near_recorded:
+    whether near-copies of training pictures could be searched. same_names: images that are none of these but have the name
+    of a picture of the run. own_sets: the run's own sets crafted with the same settings, clean first; empty without the run.
+    looks: statistics of the clean images, float32 (N, skinaudit.artifacts.pictures.STATISTICS); own_looks: of the training
+    pictures, None if the run has none. frames, own_frames: their widths and heights before resizing, integers (N, 2); None
+    if unknown. operating_points: those of the run.
     """
 
     described: ExternalSets
@@ -58,7 +59,7 @@ class ExternalImages:
 
 
 def external_paths(folder: Path | None) -> tuple[ExternalSets, list[Path]] | None:
-    """The description of a folder of external sets and its files, their digests verified; None where it is no such folder.
+    """Description and files of a folder of external sets, digests verified; None if the folder is not external.
 
     Raises InvalidInputError for a set that the description does not name, and for one that was changed.
     """
@@ -110,7 +111,7 @@ def read_external_images(described: ExternalSets, sets: Sequence[AdversarialSet]
 
 
 def _frames(described: ExternalSets, clean: AdversarialSet) -> NDArray[np.int64] | None:
-    """Width and height of each image, int64 (N, 2), in no order; None where they are not known."""
+    """Width and height of each image, int64 (N, 2), in no order; None if unknown."""
     if not described.frames:
         return None
     if (counted := sum(count for _, _, count in described.frames)) != len(clean):
@@ -123,7 +124,7 @@ def _frames(described: ExternalSets, clean: AdversarialSet) -> NDArray[np.int64]
 
 
 def _own_counterparts(folder: Path, run: RunManifest, sets: Sequence[AdversarialSet]) -> tuple[AdversarialSet, ...]:
-    """The run's clean set and, of its adversarial ones, those of the same attack, threat model and settings."""
+    """The run's clean set, and its adversarial sets with the same attack, threat model and settings."""
     if CLEAN not in run.sets:
         return ()
     wanted = [_recipe(image_set) for image_set in sets]
@@ -144,7 +145,7 @@ def _recipe(image_set: AdversarialSet) -> tuple[object, ...]:
 def _in_run(
     images: NDArray[np.uint8], names: Sequence[str], pictures: Pictures | None, own_sets: Sequence[AdversarialSet]
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Which images are of the run's training or validation and of its test, bool (2, N), and which bear a name of either."""
+    """Masks of the images in training or validation and in the test of the run, bool (2, N), and of shared names."""
     digests = pixel_digests(images)
     tested = [] if pictures is None else [pictures.those_of("test")]
     tested_names = [] if pictures is None else [pictures.names]

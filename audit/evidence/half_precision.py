@@ -1,4 +1,4 @@
-"""Half precision emulated, where the device under the audit computes a half precision file in single precision."""
+"""Emulate half precision if the device computes a half precision file in single precision."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ from skinaudit.engines.half import HALVES
 from skinaudit.engines.open import open_emulated
 from skinaudit.errors import EngineError, MissingDependencyError
 
-_OVERFLOWN = -1  # instead of a class
+_OVERFLOWN = -1  # in place of a class
+_AT_ONCE = 8
+"""Images of a batch. The emulation writes all numbers between its layers twice; those of 8 images fit into the cache."""
 
 
 @dataclass(frozen=True)
@@ -74,13 +76,14 @@ def emulate_half_precision(
     except MissingDependencyError as error:
         return HalfPrecision(manifest.asked, unseen=str(error))
     frames = odd_frames(inputs.clean, np.random.default_rng(seed))
+    batch_size = batch_size if halved.description.batches else min(_AT_ONCE, batch_size)
     return compare_with_emulation(manifest.asked, answered, halved, frames, batch_size=batch_size)
 
 
 def compare_with_emulation(
     precision: str, answered: Sequence[AnsweredSet], emulated: Engine, frames: Frames, *, batch_size: int
 ) -> HalfPrecision:
-    """Compare the answers to every image with those of `emulated`, the engine's graph in rounded half precision."""
+    """Compare the answers to every image with those of `emulated`, the engine's graph with rounding to half precision."""
     images = overflows = flips = 0
     for stored in answered:
         done = 0
@@ -94,10 +97,10 @@ def compare_with_emulation(
 
 
 def _predicted(engine: Engine, images: NDArray[np.uint8]) -> Indices:
-    """The class of each image, int64 (N,), _OVERFLOWN where it gets NaN or infinity: a batch with one is halved."""
+    """The class of each image, int64 (N,). _OVERFLOWN for NaN or infinity: a batch with such an image is split in halves."""
     try:
         logits = engine.logits(images)
-    except EngineError:  # an engine answers with finite logits or not at all
+    except EngineError:  # an engine answers with finite logits, or raises this error
         if len(images) == 1:
             return np.array([_OVERFLOWN], np.int64)
         middle = len(images) // 2

@@ -1,4 +1,4 @@
-"""The reference in the half precision of the engine: how far honest rounding of this very model moves its logits."""
+"""The reference in the engine's half precision: how far correct rounding of this model moves its logits."""
 
 from __future__ import annotations
 
@@ -21,10 +21,9 @@ _IMAGES = 64
 
 @dataclass(frozen=True, eq=False)
 class HalvedAnswers:
-    """Logits, float32 (N, classes), to the first images of the white-box set of this title.
+    """Logits, float32 (N, classes), for the first images of the white-box set with this title.
 
-    source: as they are stored. engine: of the engine. halved: of its fp32 reference, emulated in the precision that was
-    asked for.
+    source: as stored. engine: of the engine. halved: of its fp32 reference, emulated in the requested precision.
     """
 
     title: str
@@ -36,7 +35,7 @@ class HalvedAnswers:
 def answer_in_halves(
     path: Path, inputs: Inputs, answered: Sequence[AnsweredSet], *, threads: int | None
 ) -> tuple[HalvedAnswers, ...]:
-    """Emulate the reference of a half precision engine; empty for others, and where there is no ONNX file to emulate."""
+    """Emulate the reference of a half precision engine; empty for other engines, and if no ONNX file can be emulated."""
     manifest = inputs.manifest
     if manifest is None or manifest.asked not in HALVES or Path(manifest.reference.file).suffix != ".onnx":
         return ()
@@ -53,5 +52,5 @@ def answer_in_halves(
                 source = stored.images.source_logits[:count]
                 answers.append(HalvedAnswers(stored.title, source, stored.logits[:count], logits))
         return tuple(answers)
-    except (EngineError, InvalidInputError, MissingDependencyError):  # then the bound of all models holds
+    except (EngineError, InvalidInputError, MissingDependencyError):  # then the bound for all models is used
         return ()

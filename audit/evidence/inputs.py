@@ -40,10 +40,10 @@ _LINEAGE = ("weights", "onnx", "data")
 
 @dataclass(frozen=True)
 class Rebuilds:
-    """What the export noted of several builds of this engine.
+    """The export's record of several builds of this engine.
 
-    files: different ones among them. flips: the largest number of the clean `images` for which two builds predict
-    different classes; None if they could not run on the machine that built them.
+    files: number of different files. flips: the largest number of the clean `images` for which two builds predict different
+    classes; None if they could not run on the machine that built them.
     """
 
     builds: Count
@@ -54,14 +54,14 @@ class Rebuilds:
 
 @dataclass(frozen=True, eq=False)
 class Inputs:
-    """What is known of an engine, and the sets to replay. Invariant: all contracts agree, every perturbation is within eps.
+    """An engine and the sets to replay. Invariant: all contracts agree, every perturbation is within eps.
 
-    digest: of every file that makes the engine. manifest: None for a foreign engine, which has `contract` instead: what the
-    user's contract file says of it. weights: digest of the source model, None where it is unknown. lineage_gaps: what the
-    lineage lacks. spent: of each adversarial set the share of eps that each image spends, float64 (N,). copies: which clean
-    images are copies of others, and the lesions that count for that reason. recorded: what the run, or the lineage alone,
-    recorded of its own sets; None for a foreign engine and for external sets. external: what is known of external sets.
-    anchor: digest of what the run was when its training ended; None if it is not available.
+    digest: of all files of the engine. manifest: None for a foreign engine, which has `contract` instead, from the user's
+    contract file. weights: digest of the source model, None if unknown. lineage_gaps: missing parts of the lineage. spent:
+    for each adversarial set the share of eps that each image spends, float64 (N,). copies: which clean images are copies of
+    others, and the lesions that count for that reason. recorded: what the run, or only the lineage, recorded about its own
+    sets; None for a foreign engine and for external sets. external: facts about external sets. anchor: digest of the run's
+    state at the end of training; None if it is not available.
     """
 
     digest: str
@@ -84,7 +84,7 @@ class Inputs:
 
     @property
     def rebuilds(self) -> Rebuilds | None:
-        """What the export noted of several builds; None where the engine was built once."""
+        """The export's record of several builds; None if the engine was built once."""
         noted = None if self.manifest is None else self.manifest.parity.get("rebuilds")
         if not isinstance(noted, dict):
             return None
@@ -92,12 +92,12 @@ class Inputs:
 
 
 def read_inputs(engine: Path, *, sets: Path | None, contract: Path | None = None, run: Path | None = None) -> Inputs:
-    """Read and verify what lies beside `engine` and the sets to replay on it.
+    """Read and verify the files beside `engine` and the sets to replay on it.
 
-    Without `contract`: the manifest, its run, and the run's sets or all those in the folder `sets`. With it, the file is a
-    foreign engine: `sets` must be given, and agree with the contract in size and class names. run: the engine's run, where
-    the user names it. Raises InvalidInputError where a digest, a contract, the lineage or an eps does not hold, a set is
-    lacking, or a manifest leads out of the run.
+    Without `contract`: the manifest, its run, and the run's sets or all sets in the folder `sets`. With it, the file is a
+    foreign engine: `sets` must be given, and agree with the contract in size and class names. run: the engine's run, if the
+    user names it. Raises InvalidInputError if a digest, a contract, the lineage or an eps is wrong, if a set is missing, or
+    if a manifest leads out of the run.
     """
     refuse_convertible(engine)
     if contract is not None:
@@ -164,7 +164,7 @@ def _read_foreign(engine: Path, *, sets: Path | None, contract: Path) -> Inputs:
 
 
 def _check_metadata(engine: Path, manifest: EngineManifest, weights: str) -> None:
-    """Raise InvalidInputError where an ONNX file itself names other weights or other classes than its manifest does."""
+    """Raise InvalidInputError if an ONNX file names other weights or other classes than its manifest."""
     if engine.suffix.lower() != ".onnx":
         return
     own_weights, classes = read_own_words(engine)
@@ -183,7 +183,7 @@ def _check_metadata(engine: Path, manifest: EngineManifest, weights: str) -> Non
 def _sorted_sets(
     opened: list[AdversarialSet], *, where: Path, alone: bool = False
 ) -> tuple[AdversarialSet, tuple[AdversarialSet, ...], tuple[NDArray[np.float64], ...]]:
-    """The clean set, the others, and what they spend of eps. alone: whether the clean set will do without any other."""
+    """The clean set, the others, and the shares of eps that they spend. alone: a clean set alone is enough."""
     clean = [image_set for image_set in opened if image_set.info.threat_model is None]
     adversarial = [image_set for image_set in opened if image_set.info.threat_model is not None]
     if len(clean) != 1:
@@ -198,7 +198,7 @@ def _sorted_sets(
 
 
 def check_contract(contract: InputContract, expected: InputContract, *, owner: str, other: str) -> None:
-    """Raise InvalidInputError, naming what differs, unless both contracts agree on pixels and on the columns of logits."""
+    """Raise InvalidInputError unless both contracts agree on pixels and on the columns of logits."""
     for field in ("classes", "malignant", "positive", "threshold", "size", "layout", "dtype", "scale", "resize"):
         actual, wanted = getattr(contract, field), getattr(expected, field)
         if actual != wanted:
@@ -275,7 +275,7 @@ def _sets_in(folder: Path) -> list[Path]:
 
 
 def clean_set_in(folder: Path) -> AdversarialSet:
-    """The one clean set in a folder; raises InvalidInputError where there is none or there are several."""
+    """The only clean set in a folder; raises InvalidInputError if there is none or there are several."""
     opened = [open_set(path) for path in _sets_in(folder)]
     clean, _, _ = _sorted_sets(
         [image_set for image_set in opened if image_set.info.threat_model is None], where=folder, alone=True

@@ -17,18 +17,18 @@ from skinaudit.engines.networks.layers import FLOAT_STEP, Array, Constant, Kind,
 from skinaudit.engines.networks.stored import half_units
 
 _LEAST_STEP = 2.0**-24
-"""Of fp16. A bias of zeros cannot be known better, so it is no coarse rounding where the run's own is zero, too."""
+"""Smallest step of fp16. A bias of zeros is no coarse rounding if the run's own is zero too."""
 _SIGMAS = 3.0
-"""Of the error of a scale that is estimated from rounded weights."""
+"""Number of standard errors allowed for a scale that is estimated from rounded weights."""
 _CUT = 1e-3
-"""Relative error of where a function cuts."""
+"""Relative error of the values at which a function clips."""
 _TINY = 1e-30
 _SUMMED = 4
-"""Times the rounding of a weight: a bias may be a sum of rounded numbers that nearly cancel."""
+"""Multiple of a weight's rounding: a bias may be a sum of rounded numbers that nearly cancel."""
 _NEGLIGIBLE = 1e-6
-"""Of a row's largest weight: what a sum in another order may move."""
+"""Share of a row's largest weight by which a different order of summation may change a number."""
 _EXACT = 4 * FLOAT_STEP
-"""Relative error of a scale that is known to the last places of float32."""
+"""Relative error of a scale that is known up to the last places of float32."""
 
 
 class DiffersError(Exception):
@@ -41,9 +41,9 @@ class DiffersError(Exception):
 
 @dataclass(frozen=True, eq=False)
 class Channels:
-    """How the channels of the file's layer belong to the run's: file[j] = scale[j] * run[order[j]].
+    """How the channels of the file's layer correspond to the run's: file[j] = scale[j] * run[order[j]].
 
-    loose: relative error of each scale, 0 where it is exact.
+    loose: relative error of each scale, 0 if it is exact.
     """
 
     order: NDArray[np.intp]
@@ -52,34 +52,34 @@ class Channels:
 
     @property
     def unscaled(self) -> bool:
-        """Whether every scale is 1 but for its error."""
+        """Whether every scale is 1, up to its error."""
         return bool((np.abs(self.scale - 1) <= self.loose + _NEGLIGIBLE).all())
 
     @property
     def plain(self) -> bool:
-        """Whether they are the same ones, unscaled."""
+        """Whether the channels have the same order and are not scaled."""
         return self.unscaled and bool((self.order == np.arange(len(self.order))).all())
 
     def same(self, other: Channels) -> bool:
-        """Whether both are the same but for the error of their scales."""
+        """Whether both are equal, up to the error of their scales."""
         if len(self.order) != len(other.order) or not (self.order == other.order).all():
             return False
         slack = (self.loose + other.loose + _NEGLIGIBLE) * self.scale
         return bool((np.abs(self.scale - other.scale) <= slack).all())
 
     def repeated(self, times: int) -> Channels:
-        """The channels of a flattened map of `times` positions: all positions of a channel stand together."""
+        """The channels of a flattened map with `times` positions. All positions of a channel are next to each other."""
         order = (self.order[:, None] * times + np.arange(times)).reshape(-1)
         return Channels(order, np.repeat(self.scale, times), np.repeat(self.loose, times))
 
 
 @dataclass(frozen=True)
 class Allowed:
-    """What may differ. kinds: layers of the file that its precision explains: roundings and casts.
+    """Allowed differences. kinds: layers of the file that its precision explains: roundings and casts.
 
-    corrected: biases that were corrected on calibration images, within what rounding can have shifted them. half: numbers
-    that were rounded to fp16, though the file stores them in fp32, as ONNX Runtime's optimiser does for CPUs without fp16.
-    casts, rounding, spread, factor: as in skinaudit.artifacts.precisions.Kind.
+    corrected: biases that were corrected on calibration images, by at most what rounding can have shifted them. half:
+    numbers that were rounded to fp16 but are stored in fp32, as ONNX Runtime's optimiser does for CPUs without fp16. casts,
+    rounding, spread, factor: see skinaudit.artifacts.precisions.Kind.
     """
 
     kinds: Collection[Kind] = ()
@@ -93,13 +93,13 @@ class Allowed:
 
 @dataclass(frozen=True, eq=False)
 class Matcher:
-    """One comparison; remembers which pairs of layers it has compared."""
+    """One comparison. It remembers which pairs of layers it has compared."""
 
     allowed: Allowed = field(default_factory=Allowed)
     _known: dict[tuple[int, int], Channels | DiffersError] = field(default_factory=dict)
 
     def match(self, expected: Layer, actual: Layer) -> Channels:
-        """The channels of `actual` by those of `expected`; raises DiffersError where the two do not compute the same."""
+        """The channels of `actual` relative to `expected`; raises DiffersError if the two do not compute the same."""
         key = (id(expected), id(actual))
         if key not in self._known:
             try:
@@ -129,7 +129,7 @@ class Matcher:
         return self._match_weights(expected, actual, before)
 
     def _match_rounding(self, expected: Layer, actual: Layer) -> Channels:
-        """Behind a rounding or a cast. A rounding to at least 0 stands in for the ReLU that was left out before it."""
+        """Compare layers after a rounding or a cast. A rounding to numbers of at least 0 can replace the ReLU before it."""
         if actual.kind == "cast" and actual.settings[0] not in self.allowed.casts:
             raise DiffersError(expected, actual, f"it casts to {actual.settings[0]}")
         below = actual.inputs[0]
@@ -155,7 +155,7 @@ class Matcher:
         raise first_error or DiffersError(expected, actual, "its inputs do not have the same channels")
 
     def _match_weights(self, expected: Layer, actual: Layer, before: Channels) -> Channels:
-        """The channels behind a layer whose inputs match."""
+        """The channels after a layer whose inputs match."""
         actual = _with_half_slack(actual) if self.allowed.half else actual
         if expected.kind in ("convolution", "dense"):
             self._check_rounding(expected, actual)
@@ -175,9 +175,9 @@ class Matcher:
         return before
 
     def _check_rounding(self, expected: Layer, actual: Layer) -> None:
-        """Numbers that are rounded more coarsely than the precision explains could stand for many others."""
+        """Raise DiffersError for coarser rounding than the precision explains: it could hide many changes."""
         parts = [(_constant_of(actual.weight), self.allowed.rounding, 0.0)]
-        if "rounding" not in self.allowed.kinds:  # otherwise biases are in steps of their products
+        if "rounding" not in self.allowed.kinds:  # otherwise biases are in steps of the products
             of_run = np.abs(_constant_of(expected.bias).value).max(initial=0)
             least = _LEAST_STEP if of_run <= _LEAST_STEP else 0.0
             parts.append((_constant_of(actual.bias), _SUMMED * self.allowed.rounding, least))
@@ -188,10 +188,10 @@ class Matcher:
                 raise DiffersError(expected, actual, "its numbers are rounded more coarsely than its precision explains")
 
     def _in_range(self, expected: Layer, actual: Layer, before: Channels, channels: Channels) -> Channels:
-        """The channels, if no number becomes too large or too small for its type on the way.
+        """The channels, if no number on the way overflows or vanishes in its type.
 
-        Raises DiffersError where a channel is scaled far, or where numbers between two steps are far from the run's: they
-        may overflow, vanish or be rounded for images that no set holds, though the steps undo each other.
+        Raises DiffersError if a channel is scaled too much, or if numbers between two steps are too far from the run's. Even
+        if the steps undo each other, such numbers may overflow, vanish or be rounded for images that no set contains.
         """
         scale = np.abs(channels.scale)
         if (scale > self.allowed.factor).any() or (scale < 1 / self.allowed.factor).any():
@@ -224,7 +224,7 @@ class Matcher:
         return rows.fitted(run_weight, _constant_of(expected.bias), expected, actual, order=order)
 
     def _bias_slack(self, actual: Layer, weight: Constant) -> Array:
-        """How far correction may have moved each bias: what rounding shifts a sum by at most."""
+        """How far correction may have moved each bias: at most as far as rounding shifts a sum."""
         if not self.allowed.corrected:
             return np.zeros(len(weight.value))
         below = actual.inputs[0]
@@ -240,9 +240,9 @@ class Matcher:
 
 @dataclass(frozen=True, eq=False)
 class _Rows:
-    """The file's weights by output channel, their inputs in the run's order and scale.
+    """The file's weights by output channel, with inputs in the run's order and scale.
 
-    loose: relative error of the scale of each input, (1 or O, inputs). corrected: what correction may add to each bias.
+    loose: relative error of the scale of each input, (1 or O, inputs). corrected: largest correction of each bias.
     """
 
     weight: Constant
@@ -253,7 +253,7 @@ class _Rows:
     def fitted(
         self, weight: Constant, bias: Constant, expected: Layer, actual: Layer, *, order: NDArray[np.intp] | None
     ) -> Channels:
-        """Which rows of the run's they are, by which factor; `order` where that is settled already."""
+        """Which rows of the run these rows are, and their factors. order: given if it is already known."""
         value, wanted = (part.value.reshape(len(part.value), -1) for part in (self.weight, weight))
         order = np.arange(len(wanted)) if order is None else order
         wrong, factors, loose = self._compared(value, weight, bias, order)
@@ -272,16 +272,18 @@ class _Rows:
     def _compared(
         self, value: Array, weight: Constant, bias: Constant, order: NDArray[np.intp]
     ) -> tuple[NDArray[np.bool_], Array, Array]:
-        """Rows that differ, and the factor of each row with its error; 1 where that fits."""
+        """Rows that differ, and the factor of each row with its error; the factor is 1 if that fits."""
         rows = (len(value), -1)
         wanted, run_slack = weight.value.reshape(rows)[order], weight.slack.reshape(rows)[order]
         run_bias, bias_slack = bias.value[order], bias.slack[order]
         slack = self.weight.slack.reshape(rows) + self.loose * np.abs(value)
         slack = slack + _NEGLIGIBLE * np.abs(wanted).max(axis=1, initial=0, keepdims=True)
-        factors, loose = self._factors(value, wanted, Constant(run_bias, bias_slack), slack)
         unmoved = self.bias.slack + bias_slack + self.corrected + _NEGLIGIBLE * np.abs(self.bias.value)
-        fits = (np.abs(value - wanted) <= slack + run_slack).all(axis=1)  # then 1 is as good as the estimate
-        fits &= np.abs(self.bias.value - run_bias) <= unmoved  # which a bias can tell where rounded weights cannot
+        fits = (np.abs(value - wanted) <= slack + run_slack).all(axis=1)  # then 1 fits as well as the estimate
+        fits &= np.abs(self.bias.value - run_bias) <= unmoved  # a bias can show this even if rounded weights cannot
+        if fits.all() and not self.loose.any():  # then every factor is 1, and the steps below would compare the same again
+            return ~fits, np.ones(len(value)), np.zeros(len(value))
+        factors, loose = self._factors(value, wanted, Constant(run_bias, bias_slack), slack)
         loose = np.where(fits & ~self.loose.any(axis=1), 0.0, loose + np.where(fits, np.abs(factors - 1), 0.0))
         factors = np.where(fits, 1.0, factors)
         scaled, by = wanted * factors[:, None], np.abs(factors)
@@ -293,7 +295,7 @@ class _Rows:
         return ~right, factors, loose
 
     def _factors(self, value: Array, wanted: Array, bias: Constant, slack: Array) -> tuple[Array, Array]:
-        """The factor of each row by least squares, or by its bias where that tells more; and its relative error."""
+        """The factor of each row and its relative error: by least squares, or from its bias if that is more precise."""
         lengths = np.square(wanted).sum(axis=1)
         free = np.where(lengths > 0, lengths, 1)
         of_weights = np.where(lengths > 0, (value * wanted).sum(axis=1) / free, 1.0)
@@ -307,7 +309,7 @@ class _Rows:
 
 
 def _nearest(value: Array, bias: Array, wanted: Array, run_bias: Array) -> NDArray[np.intp]:
-    """For each of the file's rows the run's row that points most nearly the same way."""
+    """For each row of the file, the run's row with the most similar direction."""
     ours, theirs = (
         np.column_stack([rows, shift]) / np.maximum(np.linalg.norm(np.column_stack([rows, shift]), axis=1), _TINY)[:, None]
         for rows, shift in ((value, bias), (wanted, run_bias))
@@ -321,7 +323,7 @@ def _own_weights(layer: Layer) -> Array:
 
 
 def _kept(layer: Layer) -> Array:
-    """How small the weights of each channel are between a layer's steps, as a share of those of the folded layer."""
+    """How small the weights of each channel are between a layer's steps, as a share of the weights of the folded layer."""
     own = _own_weights(layer)
     return np.where(own > 0, layer.sizes().smallest / np.where(own > 0, own, 1), 1.0)
 
@@ -331,7 +333,7 @@ def _same_channels(count: int) -> Channels:
 
 
 def _never_negative(layer: Layer) -> bool:
-    """Whether no number of a layer is below 0 for any image. Averages and largest values of such numbers are not, either."""
+    """Whether a layer's numbers are never below 0, for any image; averages and maxima of such numbers are not, either."""
     if layer.kind in ("pool", "max pool", "flatten", "cast", "sum"):
         return all(map(_never_negative, layer.inputs))
     if layer.kind in ("activation", "rounding"):
@@ -340,7 +342,7 @@ def _never_negative(layer: Layer) -> bool:
 
 
 def _own_channels(layer: Layer) -> bool:
-    """Whether each output channel of a convolution has an input channel of its own."""
+    """Whether each output channel of a convolution uses its own input channel."""
     weight = layer.weight
     return (
         layer.kind == "convolution"
@@ -355,7 +357,7 @@ def _same_activation(expected: Layer, actual: Layer) -> bool:
 
 
 def _homogeneous(activation: Layer) -> bool:
-    """Whether it cuts at 0 and nowhere else, so that a factor passes through."""
+    """Whether an activation clips only at 0, so that a factor can be moved through it."""
     return bool(activation.settings == (0.0, np.inf))
 
 
@@ -377,7 +379,7 @@ def _check_constants(expected: Layer, actual: Layer) -> None:
 
 
 def _scales(expected: Layer, actual: Layer) -> Channels:
-    """The channels of an affine layer whose factors may stand in the weights of the next layer instead."""
+    """The channels of an affine layer whose factors may be in the weights of the next layer instead."""
     factor, shift = _constant_of(actual.weight), _constant_of(actual.bias)
     run_factor, run_shift = _constant_of(expected.weight), _constant_of(expected.bias)
     equal = np.abs(factor.value - run_factor.value) <= factor.slack + run_factor.slack + _NEGLIGIBLE
@@ -390,7 +392,7 @@ def _scales(expected: Layer, actual: Layer) -> Channels:
 
 
 def _without_dead(weight: Constant, run_weight: Constant, expected: Layer, before: Channels, *, own: bool) -> Constant:
-    """The run's weights in place of the file's for inputs that are 0 for every image: they change nothing."""
+    """Use the run's weights in place of the file's for inputs that are 0 for every image: they have no effect."""
     dead = _dead(expected.inputs[0], run_weight.value.shape[0 if own else 1])
     if not dead.any():
         return weight
@@ -406,7 +408,7 @@ def _without_dead(weight: Constant, run_weight: Constant, expected: Layer, befor
 
 
 def _dead(below: Layer, channels: int) -> NDArray[np.bool_]:
-    """Which channels of a layer are 0 for every image: no weights, a bias that is not positive, and a ReLU."""
+    """Mask of a layer's channels that are 0 for every image: no weights, a bias that is not positive, and a ReLU."""
     layer = below.inputs[0] if below.kind == "activation" and below.settings[0] == 0 else None
     if layer is None or layer.weight is None or layer.bias is None or layer.kind not in ("convolution", "dense"):
         return np.zeros(channels, bool)
@@ -415,12 +417,12 @@ def _dead(below: Layer, channels: int) -> NDArray[np.bool_]:
 
 
 def _constant_of(part: Constant | None) -> Constant:
-    assert part is not None  # the weights of a layer that _check_shapes has seen
+    assert part is not None  # weights of a layer that _check_shapes has checked
     return part
 
 
 def _with_half_slack(layer: Layer) -> Layer:
-    """Numbers that fp16 holds as they are may have been rounded to it."""
+    """Numbers that fp16 represents exactly may have been rounded to it."""
 
     def rounded(part: Constant | None) -> Constant | None:
         if part is None or not (part.value.astype(np.float16) == part.value).all():
@@ -431,13 +433,17 @@ def _with_half_slack(layer: Layer) -> Layer:
 
 
 def _scaled(weight: Constant, factors: Array, *, axis: int) -> Constant:
+    if (factors == 1).all():
+        return weight
     shape = [-1 if at == axis else 1 for at in range(weight.value.ndim)]
     by = factors.reshape(shape)
     return Constant(weight.value * by, weight.slack * np.abs(by))
 
 
 def _reordered(weight: Constant, order: NDArray[np.intp]) -> Constant:
-    """The inputs in the run's order."""
+    """The weights with inputs in the run's order."""
+    if (order == np.arange(len(order))).all():
+        return weight
     value, slack = np.empty_like(weight.value), np.empty_like(weight.slack)
     value[:, order], slack[:, order] = weight.value, weight.slack
     return Constant(value, slack)

@@ -1,4 +1,4 @@
-"""Find images that are near-copies of others, so that they count as one lesion whatever their names are."""
+"""Finds images that are near-copies of others, so that they count as one lesion, whatever their names."""
 
 from __future__ import annotations
 
@@ -25,16 +25,18 @@ from skinaudit.audit.evidence.likely_pairs import Pairs, likely_pairs
 
 _ROWS, _COLUMNS = 512, 4096
 _PAIRS = 1000
-"""Pairs that are compared shifted and enlarged at a time."""
+"""Number of pairs that are compared shifted and enlarged at a time."""
 EVERY_PAIR = 12_000
-"""Pictures of which each is compared with each. The time for that is their number squared; of more only likely pairs are."""
+"""Up to this number of pictures, all pairs are compared, in quadratic time; for more pictures only likely pairs are."""
 
 
 @dataclass(frozen=True, eq=False)
 class Copies:
-    """lesions: int64 (N,), those of the set, joined where a picture of one is a near-copy of a picture of another. joined:
-    how many lesions are fewer for that. repeated: images whose bytes another image of the set has, too. every_pair: whether
-    each was compared with each; of more than EVERY_PAIR pictures the likely pairs are.
+    """The near-copies of a set.
+
+    lesions: int64 (N,), those of the set, joined if a picture of one is a near-copy of a picture of another. joined: by how
+    many the number of lesions has become smaller. repeated: images with exactly the same bytes as another image of the set.
+    every_pair: whether all pairs were compared; for more than EVERY_PAIR pictures only likely pairs are.
     """
 
     lesions: Indices
@@ -44,16 +46,16 @@ class Copies:
 
     @property
     def lesions_left(self) -> int:
-        """How many lesions count."""
+        """The number of lesions that count."""
         return len(np.unique(self.lesions))
 
 
 _copies_by_digest: dict[str, Copies] = {}
-"""By the images digest, which covers pictures and lesions: engines of one run share their clean set."""
+"""By the images digest, which covers pictures and lesions. Engines of one run share their clean set."""
 
 
 def find_copies(images: AdversarialSet) -> Copies:
-    """Compare all pictures of a set of clean images with each other; once for each set in a process."""
+    """Compare all pictures of a set of clean images with each other; once per set and process."""
     if images.images_digest not in _copies_by_digest:
         _copies_by_digest[images.images_digest] = _compare_all(images)
     return _copies_by_digest[images.images_digest]
@@ -74,7 +76,7 @@ def _compare_all(images: AdversarialSet) -> Copies:
 
 
 def join_copies(luminance: Floats, lesions: Indices) -> Indices:
-    """`lesions`, int64 (N,), joined where a picture of one is a near-copy of a picture of another.
+    """`lesions`, int64 (N,), joined if a picture of one is a near-copy of a picture of another.
 
     luminance: float32 (N, side, side), of square pictures.
     """
@@ -82,7 +84,7 @@ def join_copies(luminance: Floats, lesions: Indices) -> Indices:
 
 
 def _join(cells: Floats, lesions: Indices, luminance: Callable[[Indices], Floats]) -> Indices:
-    """As join_copies. cells: of all pictures; overwritten. luminance: gives that of the pictures at ascending places."""
+    """See join_copies. cells: of all pictures; overwritten. luminance: returns that of the pictures at ascending indices."""
     pictures = _Pictures(cells, luminance)
     alike = pictures.alike() if len(cells) <= EVERY_PAIR else likely_pairs(pictures.plain, TURNS, least=ALIKE)
     for pairs in alike:
@@ -97,7 +99,7 @@ def _join(cells: Floats, lesions: Indices, luminance: Callable[[Indices], Floats
 
 
 class _Pictures:
-    """Whitened pictures, float32 (N, CELLS), held open because many are compared; others are moved a little on demand."""
+    """Whitened pictures, float32 (N, CELLS). Kept because many pairs are compared; others are shifted slightly on demand."""
 
     def __init__(self, cells: Floats, luminance: Callable[[Indices], Floats]) -> None:
         self._whiten, self._luminance, self.plain = Whitening(cells), luminance, cells
@@ -105,7 +107,7 @@ class _Pictures:
             cells[start : start + _COLUMNS] = self._whiten(cells[start : start + _COLUMNS])
 
     def alike(self) -> Iterator[Pairs]:
-        """All pairs whose cosine is at least ALIKE, as one of the two is turned best."""
+        """All pairs whose cosine is at least ALIKE in the best rotation of one of them."""
         for column in range(0, len(self.plain), _COLUMNS):
             turned = [np.ascontiguousarray(self.plain[column : column + _COLUMNS, turn]) for turn in TURNS]
             for start in range(0, min(len(self.plain), column + _COLUMNS), _ROWS):
@@ -114,7 +116,7 @@ class _Pictures:
                 yield Pairs(first + start, second + column, turn[first, second], likeness[first, second])
 
     def aligned(self, pairs: Pairs) -> Floats:
-        """The best cosine of each pair where one of the two is moved."""
+        """The best cosine of each pair when one of the two is moved."""
         best = np.full(len(pairs.first), -1, np.float32)
         rows, places = np.unique(np.concatenate([pairs.first, pairs.second]), return_inverse=True)
         first, second = places[: len(best)], places[len(best) :]
@@ -131,14 +133,14 @@ class _Pictures:
 
 
 def _join_equal(lesions: Indices, same: Indices) -> Indices:
-    """Lesions joined where two images have one value of `same`."""
+    """Lesions joined if two images have the same value of `same`."""
     order = np.argsort(same, kind="stable")
     equal = np.flatnonzero(np.diff(same[order]) == 0)
     return _join_pairs(lesions, order[equal], order[equal + 1])
 
 
 def _join_pairs(lesions: Indices, first: Indices, second: Indices) -> Indices:
-    """Lesions joined where image `first` and image `second` are one; a joined lesion has the lowest of the names."""
+    """Lesions joined if image `first` and image `second` are the same; a joined lesion gets the smallest of the numbers."""
     names = np.arange(int(lesions.max()) + 1)
     first_lesions, second_lesions = lesions[first], lesions[second]
     while True:

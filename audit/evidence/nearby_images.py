@@ -21,12 +21,12 @@ STORED, STEP, BETWEEN = "stored images", "images one step away", "images between
 ALMOST = "images a tenth of a step away"
 HALFWAY, ALMOST_HALFWAY = "images half a step up", "images a tenth of a step from there"
 _BASE = {ALMOST_HALFWAY: HALFWAY}
-"""What an engine's own answers are compared with, where it is not the stored images."""
+"""The images to which an engine's own answers are compared, if these are not the stored images."""
 
 
 @dataclass(frozen=True)
 class Difference:
-    """How two lists of answers to the same images of one kind differ.
+    """Difference of two lists of answers to the same images of one kind.
 
     median: over the images, of the largest difference of any logit, relative to the range of all. flips: images whose
     predicted class differs.
@@ -38,13 +38,13 @@ class Difference:
 
 @dataclass(frozen=True)
 class NearbyImages:
-    """Some clean images: as they are stored, with every pixel one step up or down, with every pixel up to half a step off,
-    with every pixel up to a tenth of a step off, and the same around the middle between two steps.
+    """Some clean images, as stored and with small changes.
 
-    images: of each kind. reference: the engine against its reference by the first three kinds, empty without another
-    reference. own: the engine against its own answers to the stored images, of the other kinds; around the middle between
-    two steps against its answers there. Of an engine whose input is of whole numbers
-    nothing lies between the steps. unanswered: kinds for which the engine gives NaN or infinity.
+    The kinds of images are: as stored; every pixel one step up or down; every pixel moved by up to half a step; every pixel
+    moved by up to a tenth of a step; and the last one around the middle between two steps. images: number of each kind.
+    reference: the engine against its reference on the first three kinds; empty without another reference. own: on the other
+    kinds, the engine against its own answers to the stored images; around the middle, against its answers there. An engine
+    with integer input has no images between the steps. unanswered: kinds for which the engine gives NaN or infinity.
     """
 
     images: int
@@ -54,7 +54,7 @@ class NearbyImages:
 
 
 def try_nearby_images(engine: Engine, reference: Reference, inputs: Inputs, *, batch_size: int, seed: int) -> NearbyImages:
-    """Show images of all three kinds to the engine and to its reference; `seed` draws them."""
+    """Run images of all kinds on the engine and on its reference; `seed` draws them."""
     whole_numbers = inputs.contract is not None and inputs.contract.dtype not in _FLOATS
     compared = None if reference.is_subject else reference.engine
     chosen = spread_over_classes(inputs.clean.labels, count=_IMAGES)
@@ -66,7 +66,7 @@ def try_nearby_images(engine: Engine, reference: Reference, inputs: Inputs, *, b
 def compare_nearby(
     engine: Engine, reference: Engine | None, kinds: Mapping[str, Images], *, batch_size: int
 ) -> NearbyImages:
-    """Compare the answers to images by kind, STORED among them; every array is (N, 3, size, size)."""
+    """Compare the answers to images by kind, including STORED; every array is (N, 3, size, size)."""
     answers = {kind: _answers(engine, images, batch_size) for kind, images in kinds.items()}
     own = {}
     for kind, logits in answers.items():
@@ -86,7 +86,7 @@ def compare_nearby(
 
 
 def kinds_of(stored: NDArray[np.uint8], generator: np.random.Generator, *, between: bool) -> dict[str, Images]:
-    """Images by kind, all of the shape of `stored`. between: also those that are not whole numbers."""
+    """Images by kind, all with the shape of `stored`. between: also those with values that are not whole numbers."""
     steps = generator.choice(np.array([-1, 1], np.int16), stored.shape)
     kinds: dict[str, Images] = {STORED: stored, STEP: np.clip(stored + steps, 0, 255).astype(np.uint8)}
     if between:
@@ -99,10 +99,10 @@ def kinds_of(stored: NDArray[np.uint8], generator: np.random.Generator, *, betwe
 
 
 def _answers(engine: Engine, images: Images, batch_size: int) -> NDArray[np.float32] | None:
-    """float32 (N, classes); None where any is NaN or infinite."""
+    """The answers, float32 (N, classes); None if any is NaN or infinite."""
     try:
         logits = np.concatenate([engine.logits(images[at : at + batch_size]) for at in range(0, len(images), batch_size)])
-    except EngineError:  # an engine answers with finite logits or not at all
+    except EngineError:  # an engine answers with finite logits, or raises this error
         return None
     return logits if np.isfinite(logits).all() else None
 

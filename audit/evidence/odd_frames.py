@@ -1,4 +1,4 @@
-"""Frames that no camera takes and a service may get: covered lenses, test pictures, cut-outs, damaged data."""
+"""Frames that no camera takes but a service may get: covered lenses, test pictures, cut-outs, damaged data."""
 
 from __future__ import annotations
 
@@ -18,12 +18,15 @@ Frames = Mapping[str, NDArray[np.uint8]]
 _COLOURS = {"black": (0, 0, 0), "blue": (0, 0, 255), "green": (0, 255, 0), "cyan": (0, 255, 255), "red": (255, 0, 0),
             "magenta": (255, 0, 255), "yellow": (255, 255, 0), "white": (255, 255, 255),
             "grey": (128, 128, 128)}  # fmt: skip
-_PART = 4  # of an image's side, for the darkest and the brightest crop
+_PART = 4  # share of an image's side, for the darkest and the brightest crop
 
 
 def odd_frames(images: AdversarialSet, generator: np.random.Generator) -> Frames:
-    """The frames, of the size of these images: pure colours, gradients, noise, patterns, and the darkest and the brightest
-    crop of any of the images, magnified. generator: of the noise, and of a colour that is drawn."""
+    """Odd frames with the size of these images.
+
+    Pure colours, gradients, noise, patterns, and the darkest and the brightest crop of any of the images, magnified.
+    generator: for the noise and for a random colour.
+    """
     size = images.image(0).shape[1]
     shape = (3, size, size)
     across = np.broadcast_to(np.linspace(0, 255, size), shape)
@@ -51,7 +54,7 @@ def unanswered_frames(engine: Engine, frames: Frames) -> tuple[str, ...]:
 def _finite(engine: Engine, images: NDArray[np.uint8]) -> bool:
     try:
         return bool(np.isfinite(engine.logits(images)).all())
-    except EngineError:  # an engine answers with finite logits or not at all
+    except EngineError:  # an engine answers with finite logits, or raises this error
         return False
 
 

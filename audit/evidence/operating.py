@@ -11,7 +11,7 @@ from skinaudit.audit.evidence.inputs import Inputs
 
 @dataclass(frozen=True)
 class Operating:
-    """point: None where there is none; lacking then says why, and what to do. recorded: whether the run has others."""
+    """point: None if there is none; `lacking` then says why, and what to do. recorded: whether the run has others."""
 
     point: OperatingPoint | None
     lacking: str
@@ -19,9 +19,9 @@ class Operating:
 
 
 def operating_point(inputs: Inputs, *, specificity: float | None) -> Operating:
-    """The threshold that was fixed when the training ended, never one that is chosen on the sets at hand.
+    """The threshold that was fixed when the training ended. It is never chosen on the sets of the audit.
 
-    specificity: None takes the lowest that the run recorded.
+    specificity: None for the lowest one that the run recorded.
     """
     of_run = inputs.recorded or inputs.external
     points = () if of_run is None else of_run.operating_points

@@ -1,4 +1,4 @@
-"""The sets of an earlier audit, the baseline, paired with those of this one before an image is run."""
+"""The sets of an earlier audit, the baseline, paired with those of this audit before any image is run."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ _ON_THE_SAME = "audit both engines on the same sets with --sets DIR"
 
 @dataclass(frozen=True)
 class Pair:
-    """A set of the baseline that one of this audit is compared with.
+    """A set of the baseline for comparison with a set of this audit.
 
-    own: false where both are the same images; true where the two are the same attack on the same clean images, each crafted
-    on the weights of its own engine. Invariant: both hold the same lesions under the same names in the same order.
+    own: False if both have the same images; True if the same attack crafted both from the same clean images, each on the
+    weights of its own engine. Invariant: both have the same lesions under the same names in the same order.
     """
 
     before: SetResult
     own: bool
 
     def fair_for(self, result: SetResult) -> bool:
-        """Whether both were attacked in the same way: an attack on another model's weights makes one of them look better."""
+        """Whether both were attacked in the same way: an attack on other weights makes one of them look better."""
         return result.clean or self.before.white_box == result.white_box
 
 
@@ -44,7 +44,7 @@ def pair_sets(
     own_sets: bool,
     path: Path,
 ) -> tuple[Pair | None, ...]:
-    """The set of the baseline for each of `sets`, called `titles`, clean images first; None where it has no such set.
+    """The baseline's set for each of `sets`, called `titles`, clean images first; None if it has no such set.
 
     Two sets are the same if their digests are equal. A digest covers images, labels, lesions and names.
 
@@ -52,8 +52,8 @@ def pair_sets(
     same settings crafted on the baseline's weights. The clean images must be the same, so all sets share their labels,
     lesions and names.
 
-    Raises InvalidInputError, naming the report at `path`, if the classes differ, if a set has the title of a baseline set
-    but cannot be paired with it, or if no set can be paired.
+    Raises InvalidInputError, which names the report at `path`, if the classes differ, if a set has the title of a baseline
+    set but cannot be paired with it, or if no set can be paired.
     """
     if baseline.classes != tuple(classes):
         raise InvalidInputError(
@@ -88,7 +88,7 @@ def _refuse_rival(
     own_sets: bool,
     path: Path,
 ) -> None:
-    """Raise InvalidInputError where a set of the baseline that was not replayed here has the title of this one."""
+    """Raise InvalidInputError if a set of the baseline that was not replayed here has the title of this set."""
     rival = next((before for before in unseen if before.title == title), None)
     if rival is None:
         return
@@ -112,7 +112,7 @@ def _own_set_of_baseline(
     weights: str | None,
     path: Path,
 ) -> SetResult | None:
-    """The baseline's own set for this engine's own set; None where the baseline has no such attack."""
+    """The baseline's own set for this engine's own set; None if the baseline has no such attack."""
     if image_set.info.source != weights:
         if any(before.title == title for before in unseen):
             raise InvalidInputError(

@@ -1,4 +1,4 @@
-"""Run probes: the same fresh attack on the engine and on its reference, compared with the replay."""
+"""Runs probes: the same fresh attack on the engine and on its reference, compared with the replay."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from skinaudit.engines.engine import Engine
 from skinaudit.errors import EngineError, InvalidInputError
 
 SMALL, SMALL_LEAST_QUERIES = "square", 10
-"""The probe of every audit, and the least number of its queries an image."""
+"""The probe of every audit, and its smallest number of queries per image."""
 
 WITHOUT_SETS = ThreatModel("linf", Fraction(4))
-"""The threat model of probes where no adversarial set names one: that of `skinaudit train`."""
+"""The threat model of probes if no adversarial set has one: that of `skinaudit train`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,8 +127,11 @@ class Probed:
 
 @dataclass(frozen=True, eq=False)
 class _Attacked:
-    """right: correct without an attack. still_right: correct without and under the attack. still_called: called malignant in
-    both cases. queries: how many were used."""
+    """Results of a search.
+
+    right: correct without an attack. still_right: correct without and under the attack. still_called: called malignant in
+    both cases. queries: number of queries used.
+    """
 
     right: NDArray[np.bool_]
     still_right: NDArray[np.bool_]
@@ -206,10 +209,10 @@ def _attack(
     settings: Mapping[str, int | float] | None = None,
     tick: Callable[[int], None] = lambda _: None,
 ) -> _Attacked:
-    """What the search does to the images.
+    """The results of the search on these images.
 
-    Without `rows` the search gets all images, wrong ones too. Those leave it at once, so the random numbers of the other
-    images do not depend on the engine.
+    Without `rows` the search gets all images, including misclassified ones. These leave at once, so the random numbers of
+    the other images do not depend on the engine.
     """
     named = predictions(target(images))
     right, still_called = named == labels, np.isin(named, malignant)

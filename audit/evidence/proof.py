@@ -24,7 +24,7 @@ from skinaudit.engines.networks.of_structure import Weights, network_of
 from skinaudit.engines.open import RUNTIMES
 from skinaudit.errors import EngineError, InvalidInputError, MissingDependencyError
 
-if TYPE_CHECKING:  # the process that reads the file imports this module, and needs none of what makes the inputs
+if TYPE_CHECKING:  # for the process that reads the file, which imports this module but needs none of the inputs' modules
     from skinaudit.audit.evidence.inputs import Inputs
 
 Lack = Literal["format", "maker", "record", "file"]
@@ -48,9 +48,9 @@ class Proof:
 
 
 def prove(path: Path, inputs: Inputs) -> Proof:
-    """Compare the engine at `path` with its run, or, where its format cannot be read, the graph that it was built from.
+    """Compare the engine at `path` with its run or, if its format cannot be read, the graph from which it was built.
 
-    Raises InvalidInputError where a file of the run is damaged or not the one that its manifest means, EngineError where the
+    Raises InvalidInputError if a file of the run is damaged or not the one that its manifest names, EngineError if the
     engine's file is damaged.
     """
     manifest = inputs.manifest
@@ -106,7 +106,7 @@ def _proved(file: Path, runtime: str, engine: Path, manifest: EngineManifest) ->
 
 
 def difference(file: str, runtime: str, run_folder: str, precision: str, corrected: bool) -> str:
-    """The first difference between a file and the model of its run, in words; empty if there is none. In its own process."""
+    """The first difference between a file and its run's model, in words; empty for none. In a separate process."""
     folder = Path(run_folder)
     network = RUNTIMES[runtime].networks[Path(file).suffix.lower()](Path(file))
     run = read_run(folder)
@@ -121,7 +121,7 @@ def difference(file: str, runtime: str, run_folder: str, precision: str, correct
         spread=kind.spread, factor=kind.factor,
     )  # fmt: skip
     try:
-        with np.errstate(all="ignore"):  # NaN and infinity among the weights equal nothing
+        with np.errstate(all="ignore"):  # comparisons with NaN and infinity are false
             channels = Matcher(allowed).match(expected, network)
     except DiffersError as error:
         return _description(error, network)
@@ -129,9 +129,9 @@ def difference(file: str, runtime: str, run_folder: str, precision: str, correct
 
 
 def _structure(folder: Path, run: RunManifest, weights: Weights) -> Structure | str:
-    """The structure of the run's model: as it was recorded, else as that of its architecture; or why it is doubted.
+    """The structure of the run's model, as recorded or else from its architecture; or the reason to doubt it.
 
-    An architecture of skinaudit's own is known without a record, so a record that was taken out or added to hides nothing.
+    skinaudit's own architectures are known without a record, so removing a record or adding to it hides nothing.
     """
     arch, size = run.model["arch"], run.contract.size
     try:
@@ -139,7 +139,7 @@ def _structure(folder: Path, run: RunManifest, weights: Weights) -> Structure | 
     except (KeyError, IndexError):
         return f"the run's weights are not those of {show(arch)}; an architecture of your own needs its own name"
     recorded = known if run.structure is None else read_structure(resolve(folder, run.structure))
-    assert recorded is not None  # one of both is there, as `_proved` has seen
+    assert recorded is not None  # one of the two exists, as `_proved` has checked
     if known is not None and (odd := unlike(recorded, known)):
         return (
             f"the run's record of its structure is not that of {arch}: {odd}; an architecture of your own needs its own name"
@@ -163,7 +163,7 @@ def _of_run(folder: Path, run: RunManifest, structure: Structure, weights: Weigh
 
 
 def _description(error: DiffersError, network: Layer) -> str:
-    """The node where file and run differ, and the nodes that are no layer of any classifier."""
+    """The node at which file and run differ, and nodes that are not layers of any classifier."""
     odd = sorted({layer.origin for layer in layers_of(network) if layer.kind == "other"} - {error.actual.origin})
     more = f"; besides, no layer of the run: {', '.join(odd[:_LISTED])}{' and others' if len(odd) > _LISTED else ''}"
     return f"{error.actual.origin}: {error.text}{more if odd else ''}"

@@ -1,4 +1,4 @@
-"""Compare the sets with what the run recorded of them when its training ended, whatever folder they come from."""
+"""Compares the sets with what the run recorded about them when its training ended, from whatever folder they come."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ CHANGED = "is listed with another digest"
 
 @dataclass(frozen=True)
 class Recorded:
-    """What was recorded of the sets when the training ended.
+    """The run's record of its sets at the end of training.
 
-    figures: the source's figures on each set by name, shares of 1. differences: how the clean set differs from the recorded
-    test images, clause by clause. own: whether the clean set says that it is that of the engine's run. unlisted: for
-    each set that was crafted on the engine's source but is not among those that its run lists, NOT_LISTED or CHANGED.
-    operating_points: of the run, or those that its export copied if the run is not available.
+    figures: the source's figures on each set by name, as shares of 1. differences: how the clean set differs from the
+    recorded test images, in clauses. own: whether the clean set claims to be that of the engine's run. unlisted: for each
+    set that was crafted on the engine's source but is not listed by its run, NOT_LISTED or CHANGED. operating_points: of the
+    run, or those copied by its export if the run is not available.
     """
 
     figures: Mapping[str, Mapping[str, float]]
@@ -38,7 +38,7 @@ class Recorded:
 
 
 def read_recorded(folder: Path, manifest: EngineManifest, sets: Sequence[AdversarialSet]) -> Recorded:
-    """What the run in `folder`, if it is there, and the lineage of its engine recorded. sets: the clean one first."""
+    """The record of the run in `folder`, if it exists, and of the lineage of its engine. sets: the clean one first."""
     run = read_run(folder) if RunFolder(folder).has_manifest else None
     split, clean, weights = recorded_split(run, manifest.lineage), sets[0], manifest.lineage["weights"]
     own = [image_set for image_set in sets if image_set.info.source == weights]
@@ -53,7 +53,7 @@ def read_recorded(folder: Path, manifest: EngineManifest, sets: Sequence[Adversa
 
 
 def _unlisted(image_set: AdversarialSet, folder: Path, run: RunManifest) -> str:
-    """Why a set is not among those that its run lists; empty if one of them has its digest, or its images and logits."""
+    """Why a set is not one of those listed by its run; empty if one of them has its digest, or its images and logits."""
     listed = run.sets.get(image_set.info.name)
     if digest_file(image_set.path) in {file.digest for file in run.sets.values()}:
         return ""
@@ -61,15 +61,15 @@ def _unlisted(image_set: AdversarialSet, folder: Path, run: RunManifest) -> str:
         return NOT_LISTED
     try:
         own_set = open_set(resolve(folder, listed))
-    except InvalidInputError:  # without it nothing says that the two are different attacks
+    except InvalidInputError:  # without a record, nothing says that the two are different attacks
         return CHANGED
     if own_set.images_digest == image_set.images_digest and np.array_equal(own_set.source_logits, image_set.source_logits):
-        return ""  # written again, in another format
+        return ""  # the same set written again in another format
     own, given = own_set.info, image_set.info
     same = (own.attack, own.threat_model, own.settings) == (given.attack, given.threat_model, given.settings)
     return CHANGED if same else NOT_LISTED
 
 
 def _figures(results: Mapping[str, object]) -> dict[str, float]:
-    """The numbers among the results of a set."""
+    """The numbers in the results of a set."""
     return {name: float(value) for name, value in results.items() if isinstance(value, int | float)}

@@ -1,4 +1,4 @@
-"""The engines of an audit: the one under audit, and the reference that shows that the stored logits are its source's."""
+"""The engines of an audit: the one under audit, and the reference, which shows that the stored logits are its source's."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Reference:
     text: str
 
     def control(self, image_set: AdversarialSet, controlled: Replayed | None, *, white_box: bool) -> Control:
-        """Whether the reference's replay of a set gives its stored logits; raises InvalidInputError where it does not."""
+        """Compare the reference's replay of a set with its stored logits; raises InvalidInputError if they differ."""
         if controlled is None:
             return Control(False, self.text)
         if not white_box:
@@ -65,11 +65,11 @@ class Reference:
 
 
 def check_reproduced(image_set: AdversarialSet, logits: NDArray[np.float32]) -> Control:
-    """Compare logits, float32 (N, classes), with those stored in the set. Raises InvalidInputError, naming the set, if they
-    differ.
+    """Compare logits, float32 (N, classes), with those stored in the set.
 
-    Each image has a scale of its own, at least the median one, so that a few large logits hide nothing of the others. An
-    answer may differ only on a near tie, and on few images.
+    Raises InvalidInputError, which names the set, if they differ. Each image has its own scale, at least the median one, so
+    that a few large logits do not hide differences of the others. Predictions may differ only on near ties, and on few
+    images.
     """
     stored, again = image_set.source_logits.astype(np.float64), logits.astype(np.float64)
     ranges = stored.max(axis=1) - stored.min(axis=1)
@@ -99,7 +99,7 @@ def open_subject(
     plan: PlanOptions | None = None,
     allow_code: bool = False,
 ) -> Engine:
-    """Open the engine under audit; with `emulate` the graph that it was built from in its place."""
+    """Open the engine under audit or, with `emulate`, the graph from which it was built."""
     manifest = inputs.manifest
     if manifest is None:
         if emulate:
@@ -140,7 +140,7 @@ def open_reference(
     plan: PlanOptions | None = None,
     allow_code: bool = False,
 ) -> Reference:
-    """Open `control`, or what the manifest of `path` names; `engine` is the opened subject."""
+    """Open `control`, or the reference named in the manifest of `path`. engine: the opened engine under audit."""
     manifest = inputs.manifest
     if manifest is None:
         if control is not None:
@@ -187,7 +187,7 @@ def _open_control(
         raise InvalidInputError(f"{control}: is {manifest.asked}; a control is the source model in fp32")
     runtime = manifest.runtime
     if plan is not None and runtime in RUNTIMES:
-        plan = plan.only(RUNTIMES[runtime].plan_options)  # a plan runs as the one under audit, on the same device
+        plan = plan.only(RUNTIMES[runtime].plan_options)  # a plan runs like the engine under audit, on the same device
     reference = open_engine(
         control, runtime=runtime, own=manifest.contract, provider=provider, threads=threads, plan=plan, allow_code=allow_code
     )
@@ -198,9 +198,9 @@ def _open_control(
 
 
 def _check_single(reference: Engine, *, path: Path, built: Mapping[str, int] | None = None) -> None:
-    """Raise InvalidInputError unless the opened file itself has all its layers in fp32, whatever its manifest says.
+    """Raise InvalidInputError unless all layers of the opened file itself are in fp32, whatever its manifest says.
 
-    built: of a plan, which does not tell, what was counted when it was built.
+    built: for a plan, which does not report its layers, the counts from its build.
     """
     precisions = reference.description.found or built or {}
     if set(precisions) != {"fp32"}:

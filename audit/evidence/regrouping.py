@@ -1,4 +1,4 @@
-"""Sets brought to the classes of an engine that has fewer, or others, than they have."""
+"""Converts sets to the classes of an engine that has fewer classes, or other ones."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from skinaudit.artifacts.files import digest_parts
 from skinaudit.artifacts.task_classes import TaskClass
 from skinaudit.errors import InvalidInputError, first_few
 
-_NEVER = 100.0  # by how much an answer that the source cannot give lies below its least logit
+_NEVER = 100.0  # distance below the source's smallest logit of an answer that the source cannot give
 
 
 def regrouped(image_set: AdversarialSet, tasks: Sequence[TaskClass], *, where: str) -> AdversarialSet:
     """A set whose labels, source logits and contract are those of the task; its images stay where they are.
 
-    Of the logits of several classes the largest counts. A class of the task without members has no image, and the source
-    never names it. where: the contract file, for messages. Raises InvalidInputError where the tasks do not cover the classes
-    of the set, name others, or mix malignant classes with benign ones.
+    If a class of the task has several members, the largest of their logits counts. A class of the task without members has
+    no image, and the source never predicts it. where: the contract file, for messages. Raises InvalidInputError if the tasks
+    do not cover the classes of the set, name others, or mix malignant classes with benign ones.
     """
     contract = image_set.info.contract
     of_task = {member: place for place, task in enumerate(tasks) for member in task.members}

@@ -1,4 +1,4 @@
-"""Show a set's images to an engine and keep nothing but its answers."""
+"""Run the images of a set on an engine and keep only the answers."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from skinaudit.errors import EngineError
 
 @dataclass(frozen=True, eq=False)
 class Replayed:
-    """An engine's answers to a set. logits: float32 (N, classes), finite. images_per_second includes reading them.
+    """An engine's answers to a set. logits: float32 (N, classes), finite. images_per_second: including reading the images.
 
-    kept: an interrupted audit had asked for them (skinaudit.audit.evidence.unfinished).
+    kept: the answers are from an interrupted audit (skinaudit.audit.evidence.unfinished).
     """
 
     logits: NDArray[np.float32]
@@ -53,7 +53,7 @@ def replay(engine: Engine, images: AdversarialSet, *, batch_size: int = 64, prog
 
 
 def whole(progress: Progress | None, total: int) -> Progress:
-    """Turn the progress of one replay after another into that of all `total` images."""
+    """Combine the progress of several replays, one after another, into progress over all `total` images."""
     before = 0
 
     def tick(done: int, count: int) -> None:

@@ -1,9 +1,10 @@
-"""Answers to whole sets, kept until their audit ends, so that an interrupted one does not ask for them again.
+"""Answers to whole sets, kept until their audit ends, so that an interrupted audit need not compute them again.
 
-They lie in the user's cache, in a folder that only this user can read and write. Its name is a digest of all that an answer
-depends on: the engine's files and its reference, the manifest or contract, the runtime with its version and settings, and
-the batch size. The policy and the seed are no part of it. What is taken up again is compared with the engine first, in a
-batch that the seed draws. There is no secret: whoever can write into this user's cache could as well replace skinaudit.
+They are in the user's cache, in a folder that only this user can read and write. Its name is a digest of everything on which
+an answer depends: the files of the engine and its reference, the manifest or contract, the runtime with its version and
+settings, and the batch size. The policy and the seed are not part of it. Before kept answers are used, one batch, drawn by
+the seed, is compared with the engine. There is no secret: whoever can write to this user's cache could replace skinaudit as
+well.
 """
 
 from __future__ import annotations
@@ -30,10 +31,10 @@ from skinaudit.engines.engine import Engine
 from skinaudit.errors import InvalidInputError, SkinauditError
 
 _WORTH = 20.0
-"""Seconds of a replay from which its answers are kept: what takes less is asked again."""
+"""Shortest replay, in seconds, whose answers are kept; shorter ones are repeated instead."""
 _FOLDER = "unfinished-audits"
 _OLD = 7 * 24 * 3600.0
-"""Seconds after which the answers of an audit that nobody took up again are removed."""
+"""Seconds after which kept answers are removed if no audit has used them."""
 _KEY, _SPEED = "skinaudit.unfinished", "images_per_second"
 
 Say = Callable[[str], None]
@@ -42,29 +43,31 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Shelf:
-    """The folder that keeps the answers of one engine until its audit ends; None if nothing can be kept. key: a digest of
-    what the answers depend on."""
+    """The folder with the answers of one engine until its audit ends; None if nothing can be kept.
+
+    key: a digest of everything on which the answers depend.
+    """
 
     folder: Path | None
     key: str
 
 
 def shelf_of(engine: Engine, *, depends_on: Any, batch_size: int) -> Shelf:
-    """The shelf of an opened engine. depends_on: further plain values, or dataclasses, that its answers depend on."""
+    """The shelf of an opened engine. depends_on: further plain values, or dataclasses, on which its answers depend."""
     identity = {"engine": asdict(engine.description), "batch": batch_size, "more": depends_on}
     key = digest_parts(json.dumps(identity, sort_keys=True, default=str).encode())
     try:
         return Shelf(default_cache_dir() / _FOLDER / key.removeprefix("sha256:"), key)
-    except InvalidInputError:  # this user has no home
+    except InvalidInputError:  # this user has no home folder
         return Shelf(None, key)
 
 
 def replay_unless_kept(
     engine: Engine, images: AdversarialSet, shelf: Shelf, *, batch_size: int, seed: int, progress: Progress | None, say: Say
 ) -> Replayed:
-    """The engine's answers to a set, from the shelf where an interrupted audit left them; else as replay, and kept there.
+    """The engine's answers to a set: kept ones of an interrupted audit, else from a replay, and then kept.
 
-    seed: draws the batch that is asked again. Raises as replay.
+    seed: draws the batch that is compared. Raises the errors of replay.
     """
     kept = _stored(shelf, images, classes=len(images.info.contract.classes))
     if kept is not None and _holds(engine, images, kept, batch_size=batch_size, seed=seed):
@@ -79,7 +82,7 @@ def replay_unless_kept(
 
 
 def discard(shelf: Shelf) -> None:
-    """Remove what an audit kept, and what others left long ago."""
+    """Remove what this audit kept, and old leftovers of others."""
     if shelf.folder is None:
         return
     shutil.rmtree(shelf.folder, ignore_errors=True)
@@ -94,7 +97,7 @@ def _file(folder: Path, images: AdversarialSet) -> Path:
 
 
 def _keep(shelf: Shelf, images: AdversarialSet, answered: Replayed) -> None:
-    """Keep answers; where that fails, an interrupted audit asks again."""
+    """Keep answers. If this fails, an interrupted audit computes them again."""
     if shelf.folder is None:
         return
     record = {"key": shelf.key, "set": images.images_digest, "digest": _digest(answered), _SPEED: answered.images_per_second}
@@ -107,7 +110,7 @@ def _keep(shelf: Shelf, images: AdversarialSet, answered: Replayed) -> None:
 
 
 def _stored(shelf: Shelf, images: AdversarialSet, *, classes: int) -> Replayed | None:
-    """What was kept for a set; None where there is nothing, or it is another user's, or not what was written."""
+    """The kept answers for a set; None if there are none, if they belong to another user, or if they were changed."""
     if shelf.folder is None or not is_private(shelf.folder):
         return None
     path = _file(shelf.folder, images)
@@ -131,7 +134,7 @@ def _digest(answered: Replayed) -> str:
 
 
 def _holds(engine: Engine, images: AdversarialSet, kept: Replayed, *, batch_size: int, seed: int) -> bool:
-    """Whether the engine still gives the answers that were kept, to the bit, in a batch that `seed` draws."""
+    """Whether the engine still gives the kept answers, bit for bit, on a batch drawn by `seed`."""
     chosen = int(np.random.default_rng(seed).integers(-(-len(images) // batch_size)))
     batch = next(islice(images.batches(batch_size), chosen, None))
     start = chosen * batch_size

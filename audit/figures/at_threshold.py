@@ -17,12 +17,12 @@ from skinaudit.audit.figures.right_answers import pack_right
 from skinaudit.audit.figures.statistics import Interval, PairedDrop, accuracy_interval, paired_drop, quantile
 
 ABOVE_THRESHOLD = "malignant above the threshold"
-"""What the gate of the operating point bounds: no name of a class."""
+"""Name of the figure that the gate of the operating point bounds; it is not the name of a class."""
 
 
 @dataclass(frozen=True)
 class Predictive:
-    """A predictive value at the policy's prevalence; None where neither kind of image gets that answer."""
+    """A predictive value at the policy's prevalence; None if no image of either kind gets this answer."""
 
     value: Share | None
     interval: Interval
@@ -30,9 +30,9 @@ class Predictive:
 
 @dataclass(frozen=True)
 class ModelAtThreshold:
-    """One model's calls. sensitivity: malignant images above the threshold. specificity: benign images at or below it.
+    """One model's decisions. sensitivity: malignant images above the threshold. specificity: benign images not above it.
 
-    positive, negative: predictive values; None where the policy states no prevalence.
+    positive, negative: predictive values; None if the policy states no prevalence.
     """
 
     sensitivity: Hits
@@ -45,10 +45,11 @@ class ModelAtThreshold:
 
 @dataclass(frozen=True)
 class AtThreshold:
-    """Engine and source at the same threshold. Fields with source, and the drops, are None where nothing was compared.
+    """Engine and source at the same threshold. Source fields and drops are None if nothing was compared.
 
-    sensitivity_drop: over the malignant images, None without one; specificity_drop: over the benign ones. engine_calls,
-    source_calls: which images are above, as skinaudit.audit.figures.right_answers packs them; empty for no source.
+    sensitivity_drop: over the malignant images, None if there are none; specificity_drop: over the benign ones.
+    engine_calls, source_calls: which images are above, packed by skinaudit.audit.figures.right_answers; empty without a
+    source.
     """
 
     engine: ModelAtThreshold
@@ -69,7 +70,7 @@ def at_threshold(
     prevalence: float | None,
     confidence: float,
 ) -> AtThreshold:
-    """engine, source: bool (N,), which images each calls malignant; labels, groups: int64 (N,)."""
+    """engine, source: bool (N,), which images each model calls malignant. labels, groups: int64 (N,)."""
     ill = np.isin(labels, malignant)
 
     def of(called: NDArray[np.bool_]) -> ModelAtThreshold:
@@ -93,11 +94,12 @@ def at_threshold(
 def predictive_value(
     hits: tuple[float, float], rejections: tuple[float, float], *, prevalence: float, confidence: float
 ) -> Predictive:
-    """The chance that an answer is right, by Bayes, with the interval of Mercaldo, Lau and Zhou, Statistics in Medicine 26
-    (2007) 2170-2183, on the logit, from proportions with z^2 / 2 added to either side.
+    """The probability that an answer is right, by Bayes' rule, with an interval.
 
-    hits: images of the kind that the answer names which get it, of how many; rejections: images of the other kind which do
-    not get it, of how many. Effective counts are allowed. prevalence: of the kind that the answer names.
+    The interval is that of Mercaldo, Lau and Zhou, Statistics in Medicine 26 (2007) 2170-2183, on the logit scale, with z^2
+    / 2 added to both counts of each proportion. hits: of the images of the answered kind, how many get this answer, and
+    their number. rejections: of the other images, how many do not get it, and their number. Effective counts are allowed.
+    prevalence: of the answered kind.
     """
     if not hits[1] or not rejections[1]:
         return Predictive(None, Interval(0.0, 1.0))

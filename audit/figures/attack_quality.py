@@ -1,4 +1,4 @@
-"""The quality of a stored attack, from its own record and from its effect on the images and on the source's logits."""
+"""The quality of a stored attack, from its own record and from its effect on images and on the source's logits."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from skinaudit.artifacts.logits import lead, smooth_lead
 class AttackQuality:
     """One adversarial set; masks are bool (N,).
 
-    idle: images without an attack: no gradient to follow by the attack's own notes, or equal to the clean image.
-    silent, unmoved: how many for either reason. recorded: whether there are such notes. rounded: how many images had a
-    cross-entropy that was rounded away, so that the attack followed the smooth lead. no_gain: images of which neither the
-    loss on the source nor the lead of a wrong logit is greater than on the clean image, since attacks climb one of the two;
-    None for targeted attacks, and where the clean logits are another model's. steps: of the attack, 1 where it names none.
+    idle: images without an attack: no gradient to follow by the attack's own record, or equal to the clean image. silent,
+    unmoved: the numbers of these two kinds. recorded: whether there is such a record. rounded: number of images whose
+    cross-entropy was rounded away, so that the attack followed the smooth lead. no_gain: images whose loss on the source and
+    whose lead of a wrong logit are both no greater than on the clean image; an attack increases one of the two. None for
+    targeted attacks, and if the clean logits are another model's. steps: of the attack, 1 if it has no such setting.
     """
 
     idle: NDArray[np.bool_]
@@ -58,7 +58,7 @@ def _rises(
     clean: AdversarialSet,
     adversarial: AdversarialSet,
 ) -> NDArray[np.bool_]:
-    """Which images (N,) have more of this measure of logits and labels than their clean ones."""
+    """Mask (N,) of the images with a larger value of this measure of logits and labels than their clean ones."""
     before, after = (measure(opened.source_logits, clean.labels) for opened in (clean, adversarial))
     return np.asarray(after > before)
 

@@ -1,4 +1,4 @@
-"""The clinical endpoint: malignant images that are called malignant, whichever of the malignant classes is named."""
+"""The clinical endpoint: malignant images called malignant, whichever malignant class is predicted."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from skinaudit.audit.figures.metrics import turned_benign
 from skinaudit.audit.figures.statistics import PairedDrop, paired_drop
 
 MALIGNANT_CALLS = "malignant called malignant"
-"""What a gate of the clinical endpoint bounds: no name of a class."""
+"""Name of the figure that a gate of the clinical endpoint bounds; it is not the name of a class."""
 
 
 def called_malignant_drop(
@@ -24,9 +24,9 @@ def called_malignant_drop(
     malignant: Sequence[int],
     confidence: float,
 ) -> PairedDrop | None:
-    """The paired drop in sensitivity, pooled over the malignant classes; None where no image is malignant.
+    """The paired drop in sensitivity, pooled over the malignant classes; None if no image is malignant.
 
-    before: bool (N,), which images the source (or an earlier engine) calls malignant. engine, labels, groups: int64 (N,).
+    before: bool (N,), images that the source (or an earlier engine) calls malignant. engine, labels, groups: int64 (N,).
     """
     ill = np.isin(labels, malignant)
     if not ill.any():
@@ -45,7 +45,7 @@ def turned_benign_share(
 ) -> PairedDrop | None:
     """The gross loss: of the malignant images that were called malignant, those that the engine calls benign.
 
-    Arguments as for called_malignant_drop. Nothing can be gained there, so Tango's upper bound is Wilson's. None where no
+    Arguments: see called_malignant_drop. Nothing can be gained here, so Tango's upper bound equals Wilson's. None if no
     malignant image was called malignant.
     """
     detected = np.isin(labels, malignant) & before

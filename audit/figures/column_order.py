@@ -1,4 +1,4 @@
-"""Find which output column belongs to which class, from the outputs for labelled images."""
+"""Finds which output column belongs to which class, from the outputs for labelled images."""
 
 from __future__ import annotations
 
@@ -13,13 +13,16 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 Indices = NDArray[np.int64]
 Order = tuple[int, ...]
-"""By class the column that stands for it."""
+"""For each class its column."""
 
 
 @dataclass(frozen=True)
 class FittedOrder:
-    """order: the column of each class. name: of the usual order that it is; empty if it is none. unsure: pairs of classes,
-    by their numbers, whose columns could also be exchanged."""
+    """An order of columns.
+
+    order: the column of each class. name: of the common order that it is; empty if it is none. unsure: pairs of classes, by
+    number, whose columns could also be exchanged.
+    """
 
     order: Order
     name: str
@@ -29,10 +32,11 @@ class FittedOrder:
 def fit_order(
     logits: NDArray[np.float32], labels: Indices, usual: Mapping[str, Order], *, confidence: float = 0.99
 ) -> FittedOrder:
-    """The order of columns that fits the labels best; a usual one, in the order of `usual`, where none fits clearly better.
+    """The order of columns that fits the labels best; the first fitting one of `usual` if none is clearly better.
 
-    logits: float32 (N, columns), as many columns as classes. Each class takes the column that its images name most often and
-    that is large on them beside all other images; the sum over all classes is as large as it can be (Kuhn 1955).
+    logits: float32 (N, columns), with as many columns as classes. Each class gets the column that its images choose most
+    often, and that is larger on them than on other images, so that the sum over all classes is as large as possible (Kuhn
+    1955).
     """
     scores = speaking_for(logits)
     classes = logits.shape[1]
@@ -49,11 +53,11 @@ def fit_order(
 
 
 def assign(values: Array) -> Order:
-    """For each row a column of its own, so that the sum of the chosen values (n, n) is largest: the Hungarian method."""
+    """For each row its own column, so that the sum of the chosen values (n, n) is largest: the Hungarian method."""
     count = len(values)
     cost = values.max() - values
     of_row, of_column = np.zeros(count + 1), np.zeros(count + 1)
-    row_of = np.zeros(count + 1, int)  # by column, counted from 1; 0 is free
+    row_of = np.zeros(count + 1, int)  # by column, counted from 1; 0 means free
     for row in range(1, count + 1):
         row_of[0], column = row, 0
         least, before = np.full(count + 1, math.inf), np.zeros(count + 1, int)
@@ -79,7 +83,7 @@ def assign(values: Array) -> Order:
 
 
 def speaking_for(logits: NDArray[np.float32]) -> Array:
-    """How much each image speaks for each column: 1 where it names it, and its rank among all images there, 0 to 1."""
+    """How strongly each image supports each column: its rank among all images, 0 to 1, plus 1 if it chooses the column."""
     wide = logits.astype(np.float64)
     shifted = wide - wide.max(axis=1, keepdims=True)
     shares = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
@@ -90,7 +94,7 @@ def speaking_for(logits: NDArray[np.float32]) -> Array:
 
 
 def _gain(scores: Array, labels: Indices, order: Order, other: Order, z: float) -> float:
-    """The lower bound of by how much `order` fits better than `other`: a sum of means over the images of each class."""
+    """Lower bound of how much better `order` fits than `other`: a sum of means over the images of each class."""
     gain, variance = 0.0, 0.0
     for index in np.unique(labels):
         if order[index] == other[index]:

@@ -23,7 +23,7 @@ _BETTER_ORDER = 0.05
 
 @dataclass(frozen=True)
 class ClassComparison:
-    """Sensitivity of one class. `source` and `drop` are None where there is nothing to compare with or no image."""
+    """Sensitivity of one class. `source` and `drop` are None if there is no comparison, or no image."""
 
     name: str
     malignant: bool
@@ -35,18 +35,18 @@ class ClassComparison:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Figures of one set, accuracies as fractions of 1. Fields with `source` are None where nothing was compared.
+    """Figures of one set, accuracies as fractions of 1. Source fields are None if nothing was compared.
 
     The source is the source model's stored answers for a white-box set, and the reference engine's for a transfer set.
     balanced: over the classes that have images, whose number is classes_present. malignant: malignant images called
-    malignant, whichever class is named; without such images its interval is [0, 1]. attack_success: None for the clean set.
-    malignant_to_benign: malignant images that the source calls malignant and the engine benign; None, too, where the
-    contract names no malignant class. malignant_drop: of malignant called malignant, over the malignant images.
-    turned_benign: those that turned benign, over the malignant images that the source calls malignant, so that nothing is
-    gained. Both are None where there is no such image. classes: the malignant ones in the order in which the contract names
-    them, then the rest in that of its columns. top_answer: the class that the engine predicts most often. better_order:
-    an order of classes, other than the contract's, with which the engine's answers fit the labels far better; None if the
-    contract's own order fits, and under attack, where the order has no meaning.
+    malignant, whichever malignant class is predicted; without such images its interval is [0, 1]. attack_success: None for
+    the clean set. malignant_to_benign: malignant images that the source calls malignant and the engine benign; also None if
+    the contract names no malignant class. malignant_drop: of malignant called malignant, over the malignant images.
+    turned_benign: those that turned benign, over the malignant images that the source calls malignant, so nothing can be
+    gained. Both are None if there is no such image. classes: the malignant ones in the contract's order, then the rest in
+    the order of the columns. top_answer: the class that the engine predicts most often. better_order: an order of classes,
+    other than the contract's, with which the engine's answers fit the labels far better; None if the contract's own order
+    fits, and under attack, when the order has no meaning.
     """
 
     images: Count
@@ -136,7 +136,7 @@ def compare(
 def _hit_interval(
     right: NDArray[np.bool_], rows: NDArray[np.bool_], groups: NDArray[np.int64], *, confidence: float
 ) -> Interval:
-    """The interval of the share of right answers among some rows, from effective counts; [0, 1] without a row."""
+    """The interval of the share of correct answers among some rows, from effective counts; [0, 1] without rows."""
     return accuracy_interval(right[rows], groups[rows], confidence=confidence) if rows.any() else Interval(0.0, 1.0)
 
 
@@ -145,8 +145,11 @@ def _confusion(predicted: Indices, labels: Indices, classes: int) -> tuple[tuple
 
 
 def _better_order(engine: Indices, labels: Indices, classes: Sequence[str]) -> tuple[str, ...] | None:
-    """A wrong order of columns costs both accuracies. For a weak model in the right order another one may raise the balanced
-    accuracy by trading a rare class for a common one, and then lowers the plain one."""
+    """A better order of columns, if both accuracies show that the present one is wrong; else None.
+
+    For a weak model with the right order, another order may increase the balanced accuracy by trading a rare class for a
+    common one. It then decreases the plain accuracy, so both must increase.
+    """
     if len(classes) > 16:
         return None
     order, balanced = metrics.best_order(engine, labels, len(classes))

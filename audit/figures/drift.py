@@ -1,4 +1,4 @@
-"""How far an engine's logits lie from its source's, and which images that could flip."""
+"""How far an engine's logits are from its source's, and which images could flip."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from skinaudit.artifacts.logits import Indices, predictions
 from skinaudit.artifacts.typed_json import Count
 
 LISTED = 20
-"""How many images at risk a result keeps."""
+"""Number of images at risk that a result keeps."""
 
 
 @dataclass(frozen=True)
 class AtRisk:
-    """An image whose answer depends on less than the drift. Invariant: margin >= 0 and drift >= 0.
+    """An image whose margin is not larger than typical drift. Invariant: margin >= 0 and drift >= 0.
 
-    index: in its set. margin: by how much the source's first logit leads its second. drift: how far the engine moved the
-    lead over any class. flipped: whether the engine predicts a different class.
+    index: in its set. margin: lead of the source's first logit over its second. drift: how far the engine moved the lead
+    over any class. flipped: whether the engine predicts a different class.
     """
 
     index: Count
@@ -37,12 +37,11 @@ class AtRisk:
 class Drift:
     """The drift over a set, in logits.
 
-    An image's drift is the largest change of the lead that the source's answer has over any other class: it cannot flip
-    where its margin is larger, and a constant added to all logits changes nothing. median, p99, largest: over the images.
+    The drift of an image is the largest change in the lead of the source's answer over any other class. The image cannot
+    flip if its margin is larger, and a constant added to all logits changes nothing. median, p99, largest: over the images.
     median_margin: of the source's logit margins. range: between the source's largest and smallest logit. near_ties: images
-    whose margin is at most their own drift. at_risk: images whose margin is at most the 99th percentile of all drifts:
-    that much drift occurs on this set, on another image. listed: of those at risk the LISTED with the least margin for
-    their
+    whose margin is at most their own drift. at_risk: images whose margin is at most the 99th percentile of all drifts,
+    because that much drift occurs on this set. listed: the LISTED images at risk with the smallest margin relative to their
     drift, flipped ones first.
     """
 

@@ -22,17 +22,20 @@ from skinaudit.audit.figures.statistics import Interval, accuracy_interval, mean
 
 ACCURACY, BALANCED = "accuracy", "balanced accuracy"
 SAME_MALIGNANT = f"{MALIGNANT_CALLS} (same mix)"
-"""Of the malignant classes that both have. On the own test each class counts as much as it is frequent among the external
-images: otherwise melanomas alone look like a loss where they are harder to see than carcinomas."""
+"""Name of the figure over the malignant classes that both have.
+
+On the own test, each class has the weight of its share of the external images. Otherwise a larger share of melanomas would
+look like a loss if they are harder to see than carcinomas.
+"""
 _CENTRAL = (1, 99)
-"""Percentiles of the training pictures between which nearly all of them lie."""
+"""Percentiles between which nearly all training pictures lie."""
 _OUTSIDE = 0.1
-"""Share of external images outside of these from which they are said to look otherwise."""
+"""Share of external images outside these percentiles from which the pictures count as different."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A figure over some images, with an interval that allows for all figures that are compared."""
+    """A figure over some images, with an interval corrected for the number of compared figures."""
 
     value: Share
     interval: Interval
@@ -41,11 +44,11 @@ class Estimate:
 
 @dataclass(frozen=True)
 class ExternalFigure:
-    """One figure of the source model on the run's own test images and on external ones, and of the engine on these.
+    """One figure of the source model on the run's own test images and on external ones, and of the engine on the latter.
 
-    set: title of the external set. figure: ACCURACY, BALANCED, MALIGNANT_CALLS or, where the contract has several malignant
-    classes, SAME_MALIGNANT. difference: own less external; by_chance: whether its interval holds 0. own and difference are
-    None where the run has no such set.
+    set: title of the external set. figure: ACCURACY, BALANCED, MALIGNANT_CALLS or, if the contract has several malignant
+    classes, SAME_MALIGNANT. difference: own minus external; by_chance: whether its interval contains 0. own and difference
+    are None if the run has no such set.
     """
 
     set: str
@@ -64,9 +67,12 @@ class ExternalFigure:
 
 @dataclass(frozen=True)
 class Look:
-    """One of STATISTICS or of FRAME. low, middle, high: 1st, 50th and 99th percentile of the training pictures; median: of
-    the external images; outside: which share of these lies outside of low to high. differs: whether that is clearly many, or
-    the median outside of the middle half of the training pictures."""
+    """One of STATISTICS or of FRAME, for training pictures and external images.
+
+    low, middle, high: 1st, 50th and 99th percentile of the training pictures. median: of the external images. outside: share
+    of these that is not between low and high. differs: whether that share is clearly large, or the median is outside the
+    middle half of the training pictures.
+    """
 
     name: str
     low: float
@@ -79,10 +85,12 @@ class Look:
 
 @dataclass(frozen=True)
 class ExternalResult:
-    """name: of the data set, as its user calls it; dataset: its title. run_dataset: that of the run; None without a run.
-    confidence: of the intervals of figures, so high that of all figures together one is wrongly told apart in at most 5%.
-    left_out: why images of the data were left out -> how many. of_run: how many of those that are left are the run's own, by
-    what they are.
+    """The comparison of own test and external validation.
+
+    name: of the data set, as chosen by the user. dataset: its title. run_dataset: that of the run; None without a run.
+    confidence: of the intervals of the figures. It is so high that, for all figures together, the probability of a false
+    difference is at most 5%. left_out: why images of the data were left out -> how many. of_run: how many of the remaining
+    images belong to the run, by kind.
     """
 
     name: str
@@ -125,7 +133,7 @@ def _of_run(external: ExternalImages) -> Iterator[tuple[str, int]]:
 def looks(
     names: Sequence[str], own: NDArray[Any] | None, external: NDArray[Any] | None, *, confidence: float
 ) -> tuple[Look, ...]:
-    """How external pictures look beside those of training; both (N, len(names)), None if unknown."""
+    """The look of external pictures compared with training pictures; both (N, len(names)), None if unknown."""
     result: list[Look] = []
     if own is None or external is None or not len(own) or not len(external):
         return ()
@@ -177,7 +185,7 @@ def _figures(stored: AnsweredSet, own: AdversarialSet | None, *, confidence: flo
 
 
 def _same_malignant(stored: AnsweredSet, own: AdversarialSet, *, confidence: float) -> ExternalFigure | None:
-    """The row of SAME_MALIGNANT; None where the sets share no malignant class, or where the contract has but one."""
+    """The row of SAME_MALIGNANT; None if the sets share no malignant class, or if the contract has only one."""
     images = stored.images
     malignant = images.info.contract.malignant_labels
     shared = np.intersect1d(np.intersect1d(images.labels, own.labels), malignant)
@@ -209,7 +217,7 @@ def _same_malignant(stored: AnsweredSet, own: AdversarialSet, *, confidence: flo
 
 
 def _estimate(comparison: Comparison, name: str, classes: set[str]) -> Estimate | None:
-    """A figure with its interval; balanced accuracy over `classes`; None where there is no image for it."""
+    """A figure with its interval; balanced accuracy over `classes`; None if no image counts for it."""
     if name == ACCURACY:
         return Estimate(comparison.engine_accuracy, comparison.engine_accuracy_interval, comparison.images)
     if name == MALIGNANT_CALLS:

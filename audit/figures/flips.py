@@ -1,4 +1,4 @@
-"""The images that an engine loses: right or called malignant before, no longer now, the worst first."""
+"""The images that an engine loses: correct or called malignant before, but not any more. The worst come first."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from skinaudit.artifacts.typed_json import Count
 from skinaudit.audit.figures.metrics import turned_benign
 
 LIMIT = 24
-"""How many flips of a set a result keeps; of cancers that turned benign it keeps all."""
+"""Number of flips of a set that a result keeps. Cancers that turned benign are all kept."""
 _DIGITS = 4
 
 
@@ -50,8 +50,8 @@ def worst_flips(
 ) -> tuple[Flip, ...]:
     """The first `limit` flips: malignant to benign before others, then by the engine's confidence in its wrong answer.
 
-    All that turn benign are kept, however many they are. source, engine: logits float32 (N, classes) of the same images;
-    labels, groups: int64 (N,); names: of the images. Equal confidences keep the order of the set.
+    All that turn benign are kept, whatever their number. source, engine: logits float32 (N, classes) of the same images.
+    labels, groups: int64 (N,). names: of the images. Equal confidences keep the order of the set.
     """
     before, after = predictions(source), predictions(engine)
     classes, malignant = contract.classes, contract.malignant_labels
@@ -77,7 +77,7 @@ def worst_flips(
 
 
 def probabilities(logits: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Softmax over classes: float32 (N, classes) -> float64 (N, classes), rows summing to 1 whatever the logits' size."""
+    """Softmax over classes: float32 (N, classes) -> float64 (N, classes). Rows sum to 1 for logits of any size."""
     shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
     powers = np.exp(shifted)
     return np.asarray(powers / powers.sum(axis=1, keepdims=True))

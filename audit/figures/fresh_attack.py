@@ -1,4 +1,4 @@
-"""What a fresh attack on the opened engine found, as figures."""
+"""The figures of a fresh attack on the opened engine."""
 
 from __future__ import annotations
 
@@ -13,20 +13,18 @@ from skinaudit.audit.figures.statistics import Interval, PairedDrop, accuracy_in
 
 @dataclass(frozen=True)
 class ProbeResult:
-    """A fresh attack on the opened engine, beside the same attack on its reference.
+    """A fresh attack on the opened engine, and the same attack on its reference.
 
     title: of probe and threat model. by_answers: the probe saw only answers, no gradient of the source. small: it is the
-    small probe of every audit, which runs by default. images: how many were attacked, the first of the clean set in a
-    random
-    order that the seed fixes. queries: asked of the engine, in all; seconds: of the engine's attack. clean_accuracy: of the
-    engine on these images. replay_accuracy: on the stored adversarial images of the same threat model, all sets together:
-    right in each; None where there is none. fresh_accuracy: right when clean and under this probe. worst_accuracy: right
+    small probe of every audit, which runs by default. images: number of attacked images, the first of the clean set in a
+    random order that the seed determines. queries: to the engine, in total. seconds: of the engine's attack. clean_accuracy:
+    of the engine on these images. replay_accuracy: correct on the stored adversarial images of all sets with the same threat
+    model; None if there is none. fresh_accuracy: correct without an attack and under this probe. worst_accuracy: correct
     under all of them, and under a probe that starts at the stored images, if not small. drop: from the reference's fresh
-    accuracy to the engine's; None without a reference, or where the attack is not a fair comparison. malignant_drop: the
-    same of malignant images that are called malignant when clean and under this probe, whichever malignant class is named;
-    None, too, where no malignant image was attacked. masking: from the
-    engine's replay accuracy to its fresh one, None without a replay: clearly above 0 where stored images miss what a fresh
-    attack finds.
+    accuracy to the engine's; None without a reference, or if the attack is not a fair comparison. malignant_drop: the same
+    for malignant images that are called malignant without an attack and under this probe, whichever malignant class is
+    predicted; also None if no malignant image was attacked. masking: from the engine's replay accuracy to its fresh one,
+    None without a replay. It is clearly above 0 if stored images miss what a fresh attack finds.
     """
 
     name: str

@@ -20,10 +20,10 @@ _KIND = np.dtype("<u4")
 
 @dataclass(frozen=True)
 class ImageAnswer:
-    """What was answered to one image of a set, as class names.
+    """The answers to one image of a set, as class names.
 
-    index: its place in the set, from 0. label: the true class. lesion: the number of its lesion. engine: the class that the
-    engine names. source: that of the source model; None where nothing was compared with the engine.
+    index: of the image in the set, from 0. label: the true class. lesion: number of its lesion. engine: the class that the
+    engine predicts. source: that of the source model; None if nothing was compared with the engine.
     """
 
     index: int
@@ -34,12 +34,12 @@ class ImageAnswer:
 
     @property
     def right(self) -> bool:
-        """Whether the engine names the true class."""
+        """Whether the engine predicts the true class."""
         return self.engine == self.label
 
 
 def pack_numbers(numbers: NDArray[Any]) -> str:
-    """Whole numbers (N,) from 0 to below 2^32 -> base64 of their deflated bytes, four a number, the least first."""
+    """Integers (N,) from 0 to below 2^32 -> base64 of their deflated bytes, four per number, the least significant first."""
     return base64.b64encode(zlib.compress(numbers.astype(_KIND).tobytes(), 9)).decode("ascii")
 
 
@@ -62,7 +62,7 @@ def unpack_numbers(text: str, *, images: int, below: int) -> Indices:
 def image_answers(
     *, classes: Sequence[str], images: int, labels: str, lesions: str, engine: str, source: str
 ) -> tuple[ImageAnswer, ...]:
-    """The packed texts of a report as an answer for each image. source: empty where nothing was compared."""
+    """The packed texts of a report as one answer per image. source: empty if nothing was compared."""
     count = len(classes)
     truth = unpack_numbers(labels, images=images, below=count)
     groups = unpack_numbers(lesions, images=images, below=2**32)
@@ -77,5 +77,5 @@ def image_answers(
 
 
 def lesion_numbers(groups: NDArray[np.int64]) -> Indices:
-    """Lesions (N,) numbered from 0 in the order of their own numbers, which may be any."""
+    """Lesions (N,) numbered from 0 in the order of their original numbers, which may be any integers."""
     return np.unique(groups, return_inverse=True)[1].astype(np.int64)

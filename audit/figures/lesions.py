@@ -1,4 +1,4 @@
-"""How much images of one lesion count: several pictures of one lesion are less evidence than pictures of several lesions."""
+"""The weight of images of one lesion: several pictures of one lesion are less evidence than pictures of several lesions."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from skinaudit.artifacts.lesions import effective_lesions
 
 KNOWN_FROM = 40
-"""Lesions with a rare value from which their data say how images of one lesion go together; below, they are taken as one."""
+"""Lesions with a rare value needed to estimate how images of one lesion agree. With fewer, they are taken to agree."""
 
 
 def differing_lesions(values: NDArray[np.int64], groups: NDArray[np.int64]) -> int:
@@ -42,5 +42,5 @@ def design_effect(values: NDArray[np.int64], groups: NDArray[np.int64]) -> float
 
 
 def unknown_share(differing: float) -> float:
-    """The weight of full agreement within lesions in a design effect, where so many lesions differ."""
+    """The weight of full agreement within lesions in a design effect, for this number of differing lesions."""
     return min(1.0, KNOWN_FROM / max(differing, 1.0))

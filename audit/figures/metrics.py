@@ -1,6 +1,6 @@
 """Figures of merit as pure functions of predictions and labels, all int64 (N,) class indices.
 
-Every function refuses an empty array, so that a figure over nothing never looks like a good one.
+Every function refuses an empty array, so a figure over nothing cannot look like a good one.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from skinaudit.errors import InvalidInputError
 
 @dataclass(frozen=True)
 class Hits:
-    """How many of `count` images were answered rightly. Invariant: 0 <= right <= count."""
+    """Number of correct answers among `count` images. Invariant: 0 <= right <= count."""
 
     right: Count
     count: Count
@@ -29,12 +29,12 @@ class Hits:
 
     @property
     def share(self) -> float | None:
-        """right / count; None where there is no image, never 0 or NaN."""
+        """right / count; None if there is no image, never 0 or NaN."""
         return self.right / self.count if self.count else None
 
 
 def accuracy(predicted: Indices, labels: Indices) -> float:
-    """Share of right answers over all images; on an adversarial set this is the robust accuracy."""
+    """Share of correct answers over all images. On an adversarial set this is the robust accuracy."""
     _check(predicted, labels)
     return float((predicted == labels).mean())
 
@@ -48,13 +48,13 @@ def hits_per_class(predicted: Indices, labels: Indices, classes: int) -> tuple[H
 
 
 def balanced_accuracy(predicted: Indices, labels: Indices) -> float:
-    """Mean sensitivity over the classes that are present in `labels`; `classes_present` says which."""
+    """Mean sensitivity over the classes that are present in `labels`; see `classes_present`."""
     _check(predicted, labels)
     return float(np.mean([(predicted[labels == present] == present).mean() for present in np.unique(labels)]))
 
 
 def classes_present(labels: Indices) -> tuple[int, ...]:
-    """The classes that balanced accuracy is taken over, ascending."""
+    """The classes over which balanced accuracy is computed, ascending."""
     return tuple(int(present) for present in np.unique(labels))
 
 
@@ -72,7 +72,7 @@ def majority_class(labels: Indices) -> tuple[int, float]:
 
 
 def attack_success(clean: Indices, adversarial: Indices, labels: Indices) -> Hits:
-    """How many of the images that this engine gets right when clean it gets wrong when attacked.
+    """Of the images that this engine classifies correctly without an attack, how many it misclassifies under attack.
 
     clean, adversarial: predictions of the same engine on the same images in the same order.
     """
@@ -83,14 +83,14 @@ def attack_success(clean: Indices, adversarial: Indices, labels: Indices) -> Hit
 
 
 def top_answer(predicted: Indices) -> tuple[int, float]:
-    """The class that is answered most, and its share of all answers."""
+    """The class that is predicted most often, and its share of all predictions."""
     _check(predicted, predicted)
     counts = np.bincount(predicted)
     return int(counts.argmax()), float(counts.max() / len(predicted))
 
 
 def confusion(predicted: Indices, labels: Indices, classes: int) -> NDArray[np.int64]:
-    """How often each label got each answer: int64 (classes, classes), label x answer."""
+    """How often each label got each prediction: int64 (classes, classes), label x prediction."""
     _check(predicted, labels)
     counts = np.zeros((classes, classes), np.int64)
     np.add.at(counts, (labels, predicted), 1)
@@ -98,10 +98,10 @@ def confusion(predicted: Indices, labels: Indices, classes: int) -> NDArray[np.i
 
 
 def best_order(predicted: Indices, labels: Indices, classes: int) -> tuple[tuple[int, ...], float]:
-    """Which label each answer would have to mean for the best balanced accuracy, and that accuracy.
+    """The label that each prediction should mean for the best balanced accuracy, and that accuracy.
 
-    Element j of the order is the label for answer j. If the order clearly beats the identity, the columns of the engine are
-    probably permuted. The assignment is exact: it goes through all subsets of up to 16 classes.
+    Element j of the order is the label for prediction j. If the order is clearly better than the identity, the columns of
+    the engine are probably permuted. The assignment is exact: all subsets of up to 16 classes are tried.
     """
     if classes > 16:
         raise InvalidInputError(f"{classes} classes: the best order is searched for up to 16")
@@ -123,7 +123,7 @@ def best_order(predicted: Indices, labels: Indices, classes: int) -> tuple[tuple
 
 
 def flips(source: Indices, engine: Indices) -> int:
-    """Images on which the two answer differently, right or wrong."""
+    """Images for which the two predictions differ, right or wrong."""
     _check(source, engine)
     return int((source != engine).sum())
 
@@ -131,9 +131,9 @@ def flips(source: Indices, engine: Indices) -> int:
 def turned_benign(
     called_malignant: NDArray[np.bool_], engine: Indices, labels: Indices, malignant: Sequence[int]
 ) -> NDArray[np.bool_]:
-    """bool (N,): malignant images that were called malignant and that the engine calls benign: each is a lost cancer.
+    """bool (N,): malignant images that were called malignant and that the engine calls benign. Each is a lost cancer.
 
-    called_malignant: bool (N,), which images the source calls malignant, whichever malignant class it names.
+    called_malignant: bool (N,), images that the source calls malignant, whichever malignant class it predicts.
     """
     _check(called_malignant, labels)
     _check(engine, labels)
@@ -141,7 +141,7 @@ def turned_benign(
 
 
 def malignant_sensitivity(predicted: Indices, labels: Indices, malignant: Sequence[int]) -> Hits:
-    """Malignant images that are called malignant, whichever of the malignant classes is named."""
+    """Malignant images that are called malignant, whichever malignant class is predicted."""
     _check(predicted, labels)
     ill = np.isin(labels, malignant)
     return Hits(int(np.isin(predicted[ill], malignant).sum()), int(ill.sum()))

@@ -15,11 +15,11 @@ from skinaudit.audit.figures.lesions import unknown_share
 from skinaudit.audit.figures.statistics import PairedDrop, quantile, score_variance
 
 POWER = 0.8
-"""The power that a number of images is given for."""
+"""The power for which a number of images is given."""
 _ENUMERATED = 100
-"""Expected discordant images up to which all outcomes are enumerated; above, the normal approximation is good."""
+"""Expected discordant images up to which all outcomes are enumerated; above, the normal approximation is good enough."""
 _MOST_DISCORDANT = math.ceil(_ENUMERATED + 6 * math.sqrt(_ENUMERATED) + 10)
-"""Discordant images up to which outcomes are enumerated: 6 standard deviations above the most that are expected."""
+"""Largest number of discordant images in the enumeration: 6 standard deviations above the largest expected number."""
 _MOST_IMAGES = 10**12
 
 
@@ -30,11 +30,10 @@ def least_lesions(margin: float, *, confidence: float) -> int:
 
 
 def power_to_pass(drop: PairedDrop, *, margin: float) -> float:
-    """The probability that an engine without any loss passes on these images: as many lesions, as many discordant images.
+    """The probability that an engine without any loss passes on these images: with as many lesions and discordant images.
 
-    The discordance is that of `drop` plus one image, half of it lost and half gained, because no discordant image in a
-    sample does not mean that there is none. 0 where
-    there are fewer lesions than least_lesions.
+    The discordance is that of `drop` plus one image, half of it lost and half gained, because a sample without a discordant
+    image does not mean that there is none. 0 if there are fewer lesions than least_lesions.
     """
     if drop.effective_lesions is not None and drop.effective_lesions < least_lesions(margin, confidence=drop.confidence):
         return 0.0
@@ -44,11 +43,11 @@ def power_to_pass(drop: PairedDrop, *, margin: float) -> float:
 
 
 def images_to_decide(drop: PairedDrop, *, margin: float, confidence: float | None = None) -> int | None:
-    """The number of images on which the drop is decided with a probability of POWER; None where none would do.
+    """The number of images on which the drop is decided with probability POWER; None if no number is enough.
 
-    Images are lost and gained at the rates of `drop`, each raised by half an image, and come from lesions of the same
-    sizes. A drop above the margin is decided by a FAIL at `confidence`, drop.confidence by default; one below, by
-    a PASS, which also needs least_lesions.
+    Images are lost and gained at the rates of `drop`, each increased by half an image, and come from lesions of the same
+    sizes. A drop above the margin is decided by a FAIL at `confidence`, by default drop.confidence; one below, by a PASS,
+    which also needs least_lesions.
     """
     confidence = confidence or drop.confidence
     lost, gained = _rates(drop)
@@ -69,10 +68,9 @@ def images_to_decide(drop: PairedDrop, *, margin: float, confidence: float | Non
 
 
 def pass_probability(images: float, lost: float, gained: float, *, margin: float, confidence: float) -> float:
-    """The probability that Tango's interval lies below `margin`, a fraction of 1.
+    """The probability that Tango's interval is below `margin`, a fraction of 1.
 
-    images: effective ones. lost, gained: the probability of each image to be right on the source only, or on the engine
-    only.
+    images: effective number. lost, gained: probabilities that an image is correct only on the source, or only on the engine.
     """
     z = quantile(confidence)
 
@@ -84,7 +82,7 @@ def pass_probability(images: float, lost: float, gained: float, *, margin: float
 
 
 def fail_probability(images: float, lost: float, gained: float, *, margin: float, confidence: float) -> float:
-    """The probability that Tango's interval lies above `margin`; otherwise as pass_probability."""
+    """The probability that Tango's interval is above `margin`; otherwise like pass_probability."""
     z = quantile(confidence)
 
     def holds(b: int, c: int, n: int) -> bool:
@@ -105,8 +103,8 @@ def _probability(
 ) -> float:
     """The probability that `holds(lost, gained, images)` is true.
 
-    It is true up to a number of lost images, which grows with the gained ones. z: for the normal approximation, how many
-    standard errors the margin has to be above the drop.
+    It is true up to some number of lost images, which grows with the gained ones. z: for the normal approximation, by how
+    many standard errors the margin must exceed the drop.
     """
     n, discordance = max(1, round(images)), lost + gained
     if n * discordance > _ENUMERATED:
@@ -137,9 +135,9 @@ def _binomial(n: int, p: float, top: int) -> NDArray[np.float64]:
     return np.array([math.exp(log) for log in logs])
 
 
-@lru_cache(maxsize=32)  # the search for a number of images asks for one share again and again
+@lru_cache(maxsize=32)  # the search for a number of images uses the same share many times
 def _splits(share: float) -> NDArray[np.float64]:
-    """Row t: the probabilities of 0 to t lost images among t discordant ones, up to _MOST_DISCORDANT of these."""
+    """Row t: the probabilities of 0 to t lost images among t discordant ones, for up to _MOST_DISCORDANT of these."""
     rows = np.zeros((_MOST_DISCORDANT + 1, _MOST_DISCORDANT + 1))
     rows[0, 0] = 1.0
     for earlier, later in pairwise(range(_MOST_DISCORDANT + 1)):
@@ -150,7 +148,7 @@ def _splits(share: float) -> NDArray[np.float64]:
 
 
 def _rates(drop: PairedDrop) -> tuple[float, float]:
-    """Probabilities of an image to be lost and gained, each with half an effective image more than was seen."""
+    """Probabilities that an image is lost and gained, each with half an effective image more than observed."""
     images, effect = drop.images / drop.design_effect, drop.design_effect
     return (drop.lost / effect + 0.5) / (images + 1), (drop.gained / effect + 0.5) / (images + 1)
 
@@ -160,7 +158,7 @@ def _lesion_size(drop: PairedDrop) -> float:
 
 
 def _later_effect(drop: PairedDrop, images: int) -> float:
-    """The design effect on another number of images: with more discordant lesions, more is known of it."""
+    """The design effect on another number of images. More discordant lesions give a better estimate."""
     agreeing, discordant = _lesion_size(drop), drop.discordant_lesions or 0
     known = 1 - unknown_share(discordant)
     if known <= 0 or drop.design_effect >= agreeing:
@@ -170,7 +168,7 @@ def _later_effect(drop: PairedDrop, images: int) -> float:
 
 
 def _least(decided: Callable[[int], bool]) -> int | None:
-    """The least number of images that decides, to three digits: the power rises in steps, with small dips between."""
+    """The smallest number of images that decides, to three digits. The power increases in steps, with small dips between."""
     high = 1
     while not decided(high):
         high *= 2

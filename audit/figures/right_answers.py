@@ -12,12 +12,12 @@ from skinaudit.errors import InvalidInputError
 
 
 def pack_right(right: NDArray[np.bool_]) -> str:
-    """bool (N,) -> base64 of its bits: the first image is the highest bit of the first byte, the last byte ends in zeros."""
+    """bool (N,) -> base64 of its bits. The first image is the highest bit of the first byte; zeros fill the last byte."""
     return base64.b64encode(np.packbits(right).tobytes()).decode("ascii")
 
 
 def unpack_right(text: str, *, images: int) -> NDArray[np.bool_]:
-    """The inverse: bool (images,). Raises InvalidInputError for a text that pack_right does not write for so many images."""
+    """The inverse: bool (images,). Raises InvalidInputError for a text that pack_right cannot write for this many images."""
     try:
         packed = np.frombuffer(base64.b64decode(text, validate=True), np.uint8)
     except (binascii.Error, ValueError) as error:

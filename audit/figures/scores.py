@@ -1,4 +1,4 @@
-"""How well scores separate malignant from benign images, and how far probabilities can be trusted: no threshold involved."""
+"""How well scores separate malignant from benign images, and how reliable probabilities are; without any threshold."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from skinaudit.artifacts.typed_json import Range, Share
 from skinaudit.audit.figures.statistics import Interval, quantile, wilson_interval
 
 BINS = 15
-"""Of the expected calibration error, as in Guo et al., ICML 2017 (https://arxiv.org/abs/1706.04599)."""
+"""Number of bins of the expected calibration error, as in Guo et al., ICML 2017 (https://arxiv.org/abs/1706.04599)."""
 
 
 @dataclass(frozen=True)
 class RocArea:
-    """The area under the ROC curve: the chance that a malignant image has the higher score, a tie counting half."""
+    """Area under the ROC curve: the probability that a malignant image has the higher score; a tie counts half."""
 
     value: Share
     interval: Interval
@@ -29,7 +29,7 @@ class RocArea:
 
 @dataclass(frozen=True)
 class AreaDrop:
-    """The area of the source less that of the engine on the same images, as fractions of 1."""
+    """The area of the source minus that of the engine on the same images, as fractions of 1."""
 
     value: float
     interval: Interval
@@ -39,8 +39,8 @@ class AreaDrop:
 class ModelScores:
     """Figures of one model's probabilities on one set.
 
-    area: None without a malignant or a benign image, or where the contract names no malignant class. calibration_error: of
-    the named class, see `calibration_error`. brier: see `brier_score`; 0 is right and certain, 2 wrong and certain.
+    area: None without malignant or without benign images, or if the contract names no malignant class. calibration_error: of
+    the predicted class, see `calibration_error`. brier: see `brier_score`; 0 is right and certain, 2 wrong and certain.
     """
 
     area: RocArea | None
@@ -50,7 +50,7 @@ class ModelScores:
 
 @dataclass(frozen=True)
 class ScoreComparison:
-    """The figures of engine and source. Fields with source, and the drop, are None where nothing was compared."""
+    """The figures of engine and source. Source fields and the drop are None if nothing was compared."""
 
     engine: ModelScores
     source: ModelScores | None
@@ -67,9 +67,9 @@ def compare_scores(
     confidence: float,
     probabilities: bool,
 ) -> ScoreComparison:
-    """The figures of both models on the same images. engine, source: logits (N, classes); labels, groups: int64 (N,).
+    """The figures of both models on the same images. engine, source: logits (N, classes). labels, groups: int64 (N,).
 
-    probabilities: whether the engine's answers are probabilities already.
+    probabilities: whether the engine's answers already are probabilities.
     """
     ill = np.isin(labels, malignant)
     areas: list[RocArea | None] = [None, None]
@@ -90,12 +90,12 @@ def compare_scores(
 def roc_areas(
     scores: Sequence[Scores], ill: NDArray[np.bool_], groups: NDArray[np.int64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
-    """The areas (k,) of k models on the same images and their covariance (k, k), when lesions are the unit.
+    """The areas (k,) of k models on the same images, and their covariance (k, k) with lesions as the unit.
 
-    scores: float64 (N,) of each model; ill: bool (N,), with both values; groups: int64 (N,) lesion index. Where each image
-    is a lesion of its own, the covariance is that of DeLong, DeLong and Clarke-Pearson, Biometrics 44 (1988) 837-845; for
-    clustered images it is that of Obuchowski, Biometrics 53 (1997) 567-578. None where fewer than two lesions are malignant,
-    or fewer than two benign.
+    scores: float64 (N,) of each model. ill: bool (N,), with both values. groups: int64 (N,) lesion index. If each image is
+    its own lesion, the covariance is that of DeLong, DeLong and Clarke-Pearson, Biometrics 44 (1988) 837-845; for clustered
+    images it is that of Obuchowski, Biometrics 53 (1997) 567-578. None if fewer than two lesions are malignant, or fewer
+    than two benign.
     """
     placed = [_placements(model, ill) for model in scores]
     areas = np.array([of_ill.mean() for of_ill, _ in placed])
@@ -125,11 +125,12 @@ def softmax(logits: NDArray[np.floating]) -> NDArray[np.float64]:
 
 
 def calibration_error(probabilities: NDArray[np.float64], labels: Indices, *, bins: int = BINS) -> float:
-    """The expected calibration error of the named class: mean |confidence - share of right answers| over bins of images.
+    """Expected calibration error of the predicted class: mean |confidence - share of correct answers| over bins.
 
-    probabilities: (N, classes); labels: int64 (N,). The bins hold equally many images: with bins of equal width nearly all
-    images of a confident model fall into the last one, and the estimate is further off (Roelofs et al., AISTATS 2022,
-    https://arxiv.org/abs/2012.08668). Images of equal confidence share their right answers, so their order does not matter.
+    probabilities: (N, classes). labels: int64 (N,). The bins have equal numbers of images. With bins of equal width, nearly
+    all images of a confident model would be in the last one, and the estimate would be worse (Roelofs et al., AISTATS 2022,
+    https://arxiv.org/abs/2012.08668). Images of equal confidence share their correct answers, so their order does not
+    matter.
     """
     confidence, right = probabilities.max(axis=1), (probabilities.argmax(axis=1) == labels).astype(np.float64)
     _, index = np.unique(confidence, return_inverse=True)
@@ -160,7 +161,7 @@ def _by_lesion(values: NDArray[np.float64], lesions: NDArray[np.intp], count: in
 
 
 def _placements(scores: Scores, ill: NDArray[np.bool_]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """For each malignant image the share of benign ones below it; for each benign one that of malignant ones above it.
+    """For each malignant image the share of benign ones below it; for each benign one the share of malignant ones above it.
 
     A tie counts half.
     """
@@ -178,10 +179,10 @@ def _area(
     groups: NDArray[np.int64],
     confidence: float,
 ) -> RocArea:
-    """The area with Wilson's interval, which stays within 0 and 1, for the number of trials that gives the area's variance.
+    """The area with Wilson's interval, which stays between 0 and 1, for the number of trials with the area's variance.
 
-    There are at most as many trials as lesions. A perfect order has no variance; then the lesions of the rarer kind are the
-    trials.
+    The number of trials is at most the number of lesions. A perfect order has no variance; the number of lesions of the
+    rarer kind is then used.
     """
     rarer = min(len(np.unique(groups[ill])), len(np.unique(groups[~ill])))
     if covariance is None:
@@ -192,7 +193,7 @@ def _area(
 
 
 def _drop(areas: NDArray[np.float64], covariance: NDArray[np.float64] | None, confidence: float) -> AreaDrop:
-    """Source less engine with Wald's interval; where both order all images alike, it is [0, 0]."""
+    """Source minus engine with Wald's interval; [0, 0] if both order all images in the same way."""
     value = float(areas[1] - areas[0])
     if covariance is None:
         return AreaDrop(value, Interval(-1.0, 1.0))

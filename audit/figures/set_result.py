@@ -29,19 +29,19 @@ from skinaudit.audit.figures.subgroups import SubgroupColumn, SubgroupResult, su
 
 @dataclass(frozen=True)
 class SetResult:
-    """One replayed set. white_box: computed from digests: crafted on the weights that the engine was built from.
+    """One replayed set. white_box: crafted on the weights from which the engine was built; computed from digests.
 
-    path: of its file, relative to the engine's folder. attack, norm, eps, settings: how it was crafted, eps as it is written
-    (`8/255`); norm and eps are None for clean images, which have no settings. drift: from the source model's logits; None
-    where they are not known. probabilities: whether every row of the engine's answers lies in [0, 1] and sums to 1.
-    images_per_second: of the engine, reading included. flipped: all cancers that turned benign and the worst of the other
-    images that the engine loses, see flips.LIMIT; empty where nothing was compared. right: which images the engine names
-    rightly; called_malignant: which it calls malignant, both as skinaudit.audit.figures.right_answers packs them. A report
-    of an earlier version does not say which are called malignant; the text is empty then. engine_answers, source_answers:
-    the classes that they name, by number, as skinaudit.audit.figures.image_answers packs them; empty in reports of earlier
-    versions, and source_answers where nothing was compared. scores: figures of the probabilities; None in reports of earlier
-    versions. at_threshold: at the operating point; None where there is none. subgroups: the figures of every subgroup that
-    the data name.
+    path: of its file, relative to the engine's folder. attack, norm, eps, settings: how it was crafted, eps as written
+    (`8/255`); norm and eps are None for clean images, which have no settings. drift: from the source model's logits; None if
+    these are unknown. probabilities: whether every row of the engine's answers is in [0, 1] and sums to 1.
+    images_per_second: of the engine, including reading. flipped: all cancers that turned benign and the worst other images
+    that the engine loses, see flips.LIMIT; empty if nothing was compared. right: images that the engine classifies
+    correctly; called_malignant: those that it calls malignant, both packed by skinaudit.audit.figures.right_answers. A
+    report of an earlier version does not say which are called malignant; the text is then empty. engine_answers,
+    source_answers: the predicted classes, by number, packed by skinaudit.audit.figures.image_answers; empty in reports of
+    earlier versions, and source_answers if nothing was compared. scores: figures of the probabilities; None in reports of
+    earlier versions. at_threshold: at the operating point; None if there is none. subgroups: the figures of every subgroup
+    in the data.
     """
 
     name: str
@@ -84,8 +84,8 @@ def set_results(
 ) -> tuple[SetResult, ...]:
     """The figures of every set, the clean one first. engine: the audited file; paths are relative to its folder.
 
-    columns: subgroups of the clean images, which those of all sets share. judged: whether those of a column are
-    compared with the rest, where both count as least_lesions. confidence: of every interval, two-sided. point: the
+    columns: subgroups of the clean images, which all sets share. judged: whether the subgroups of a column are compared with
+    the rest, if both have at least least_lesions effective lesions. confidence: of every interval, two-sided. point: the
     operating point. prevalence: of malignant images, for predictive values there.
     """
     clean = answered[0]
@@ -121,7 +121,7 @@ def _scores(answered: AnsweredSet, *, confidence: float) -> ScoreComparison:
 
 
 def _unshifted(answered: AnsweredSet) -> tuple[NDArray[np.floating], NDArray[np.floating] | None, bool]:
-    """Logits of engine and source of which a softmax gives probabilities; and whether the engine's are probabilities."""
+    """Logits of engine and source whose softmax gives probabilities; and whether the engine's answers are probabilities."""
     contract, source, already = answered.images.info.contract, answered.source_logits, _are_probabilities(answered.logits)
     engine = answered.logits if already else unshifted(answered.logits, contract)
     return engine, None if source is None else unshifted(source, contract), already
@@ -194,8 +194,8 @@ def _are_probabilities(logits: NDArray[np.float32]) -> bool:
 
 
 def _from_folder_of(engine: Path, file: Path) -> Path:
-    """The path of a file from the engine's folder, so that a report names no machine and finds the file of a moved run."""
+    """A file's path relative to the engine's folder, so a report names no machine and still works for a moved run."""
     try:
         return Path(os.path.relpath(real(file), real(engine.parent)))
-    except ValueError:  # on another drive
+    except ValueError:  # the file is on another drive
         return file

@@ -63,10 +63,10 @@ def paired_drop(
     *,
     confidence: float = 0.95,
 ) -> PairedDrop:
-    """The drop between two models with Tango's score interval, widened where images of one lesion go wrong together.
+    """The drop between two models with Tango's score interval, widened if images of one lesion fail together.
 
-    source_right, engine_right: bool (N,); groups: int64 (N,) lesion index. The interval is computed from the effective
-    counts, which are the counts divided by the design effect. Raises InvalidInputError where N is 0 or lengths differ.
+    source_right, engine_right: bool (N,). groups: int64 (N,) lesion index. The interval is computed from effective counts:
+    the counts divided by the design effect. Raises InvalidInputError if N is 0 or lengths differ.
     """
     images = len(groups)
     if images == 0 or source_right.shape != (images,) or engine_right.shape != (images,):
@@ -93,9 +93,9 @@ def paired_drop(
 def tango_interval(b: float, c: float, n: float, *, confidence: float = 0.95) -> Interval:
     """Tango's score interval for (b - c) / n, the difference of two paired proportions.
 
-    b, c: the two discordant counts; n: all pairs; fractional counts are allowed (effective ones). With b = c = 0 it is
-    +-z^2 / (n + z^2), so agreement on few images proves little. Swapping b and c negates it.
-    Tango, Statistics in Medicine 17 (1998) 891-908, equations 24 to 26.
+    b, c: the two discordant counts. n: all pairs. Fractional (effective) counts are allowed. With b = c = 0 the interval is
+    +-z^2 / (n + z^2), so agreement on few images proves little. Exchanging b and c negates it. Tango, Statistics in Medicine
+    17 (1998) 891-908, equations 24 to 26.
     """
     if not (n > 0 and b >= 0 and c >= 0 and b + c <= n * (1 + 1e-12)):
         raise InvalidInputError(f"discordant counts {b:g} and {c:g} do not fit {n:g} pairs")
@@ -106,8 +106,8 @@ def tango_interval(b: float, c: float, n: float, *, confidence: float = 0.95) ->
 def p_above(drop: PairedDrop, *, margin: float) -> float:
     """One-sided p-value of Tango's score test against "the drop is at most `margin`" (a fraction of 1), by lesions.
 
-    Small where the engine loses more than the margin. It agrees with the interval: p < (1 - confidence) / 2 exactly where
-    interval.low > margin, up to the bisection's last digit.
+    It is small if the engine loses more than the margin. It agrees with the interval: p < (1 - confidence) / 2 exactly if
+    interval.low > margin, up to the last digit of the bisection.
     """
     variance = score_variance(drop.lost / drop.images, drop.gained / drop.images, margin)
     distance = drop.value - margin
@@ -117,10 +117,10 @@ def p_above(drop: PairedDrop, *, margin: float) -> float:
 
 
 def holm(p_values: Sequence[float]) -> tuple[float, ...]:
-    """p-values adjusted for their number, in the given order. Rejecting those below alpha keeps the family-wise error at or
-    below alpha.
+    """p-values adjusted for their number, in the given order.
 
-    Holm, Scandinavian Journal of Statistics 6 (1979) 65-70; it assumes nothing of their dependence.
+    Rejecting those below alpha keeps the family-wise error at or below alpha. Holm, Scandinavian Journal of Statistics 6
+    (1979) 65-70; valid for any dependence.
     """
     adjusted = [0.0] * len(p_values)
     largest = 0.0
@@ -141,9 +141,9 @@ def mcnemar_p(b: int, c: int) -> float:
 
 
 def wilson_interval(right: float, count: float, *, confidence: float = 0.95) -> Interval:
-    """Wilson's score interval for right / count; no image at all gives [0, 1]. Wilson, JASA 22 (1927) 209-212.
+    """Wilson's score interval for right / count; [0, 1] without images. Wilson, JASA 22 (1927) 209-212.
 
-    Fractional counts are allowed: effective ones.
+    Fractional (effective) counts are allowed.
     """
     if not 0 <= right <= count:
         raise InvalidInputError(f"{right} right answers of {count} images is not a proportion")
@@ -172,9 +172,11 @@ def lesion_bootstrap(
 ) -> Interval:
     """Percentile interval of the mean of `values`, int64 (N,), when lesions (`groups`, int64 (N,)) are resampled.
 
-    Lesions of the same sum and size are drawn together, by one multinomial: the same distribution in a fraction of the time.
-    Efron and Tibshirani, An Introduction to the Bootstrap (1993), chapter 13. The same seed gives the same interval.
+    Lesions with the same sum and size are drawn together by one multinomial: the same distribution in much less time. Efron
+    and Tibshirani, An Introduction to the Bootstrap (1993), chapter 13. The same seed gives the same interval.
     """
+    if not values.any():  # as are all resamples
+        return Interval(0.0, 0.0)
     _, index = np.unique(groups, return_inverse=True)
     sums, sizes = np.bincount(index, weights=values), np.bincount(index)
     kinds, counts = np.unique(np.stack([sums, sizes], axis=1), axis=0, return_counts=True)
@@ -199,7 +201,7 @@ def mean_interval(
 ) -> Interval:
     """The interval of a mean of independent proportions (MOVER: Zou & Donner 2008, Stat. Med. 27, 1693).
 
-    weights: of each proportion, 1 together; None for equal ones.
+    weights: of each proportion, with sum 1; None for equal ones.
     """
     parts = list(zip([1 / len(shares)] * len(shares) if weights is None else weights, shares, intervals, strict=True))
     value = sum(weight * share for weight, share, _ in parts)
@@ -216,17 +218,17 @@ def quantile(confidence: float) -> float:
 
 
 def score_variance(b: float, c: float, delta: float) -> float:
-    """n times the variance of the difference of rates b - c if its true value were `delta`."""
+    """n times the variance of the difference of rates b - c if its true value is `delta`."""
     linear = -b - c + (2 - b + c) * delta
     constant = -c * delta * (1 - delta)
     root = math.sqrt(max(0.0, linear * linear - 8 * constant))
-    # The two forms of one root: the first loses all digits where linear > 0 and c is small.
+    # Two forms of the same root: the first loses all digits if linear > 0 and c is small.
     share = (root - linear) / 4 if linear <= 0 else -2 * constant / (linear + root)
     return max(0.0, 2 * max(share, 0.0, -delta) + delta * (1 - delta))
 
 
 def _lower_limit(b: float, c: float, n: float, z: float) -> float:
-    """The smallest delta that the score test does not reject; the statistic falls as delta grows, so halve."""
+    """The smallest delta that the score test does not reject. The statistic falls as delta grows, so bisection finds it."""
     low, high = -1.0, b - c
     for _ in range(100):
         middle = (low + high) / 2

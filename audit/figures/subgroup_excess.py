@@ -1,15 +1,15 @@
 """Whether a subgroup loses more than the rest of its set: a test by lesions that is valid for many subgroups at once.
 
-Each image gives d = +1 (only the source is right), -1 (only the engine) or 0. A subgroup's score is the sum over images of
-(1 if in the subgroup, else 0, minus the subgroup's share of the images) * (d - the mean of d over the set), added up by
-lesion. If the subgroup loses as the rest does, the score's mean is 0, and a lesion's part is as likely to have either sign.
-So the signs of all lesions are flipped at random, FLIPS times, and the score is compared with those of the flipped parts
-(Hemerik, Goeman and Finos, JRSS B 82 (2020) 841-864). Nothing is assumed of how many images of a subgroup differ, nor of
-how images of one lesion go together.
+Each image has d = +1 (only the source is right), -1 (only the engine is right) or 0. Let m be the mean of d over the set and
+s the subgroup's share of the images. A subgroup's score adds up (d - m) * (1 - s) over its images and (d - m) * (-s) over
+all others; the parts of each lesion are added first. If the subgroup loses as much as the rest, the mean of the score is 0,
+and a lesion's part is equally likely to have either sign. So the signs of all lesions are flipped at random, FLIPS times,
+and the score is compared with the scores of the flipped parts (Hemerik, Goeman and Finos, JRSS B 82 (2020) 841-864). The
+test makes no assumption about the number of differing images in a subgroup, or about how images of one lesion agree.
 
-One draw flips a lesion in all sets, figures and subgroups. The largest score of a draw, each over its standard error, gives
-p-values adjusted for the number of tests, step by step (Westfall and Young, Resampling-Based Multiple Testing (1993), 2.6).
-Sets that hold the same images therefore cost no power, and neither do subgroups in which nothing differs.
+One draw flips a lesion in all sets, figures and subgroups. The largest score of a draw, each divided by its standard error,
+gives p-values adjusted for the number of tests, step by step (Westfall and Young, Resampling-Based Multiple Testing (1993),
+2.6). So sets with the same images cost no power, and neither do subgroups without differences.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from skinaudit.audit.figures.subgroups import ACCURACY, Excess, SubgroupColumn, 
 
 FLIPS = 4_000
 _AT_ONCE = 500
-"""Flips that are held in memory together."""
+"""Number of flips in memory at the same time."""
 _TIE = 1e-9
 _Key = tuple[int, str, str, str]
 """Number of the set, column, value, figure."""
@@ -36,7 +36,7 @@ _Key = tuple[int, str, str, str]
 
 @dataclass(frozen=True)
 class Answers:
-    """Classes that engine and source name, int64 (N,), in one set; source is None where nothing was compared."""
+    """Classes predicted by engine and source, int64 (N,), in one set; source is None if nothing was compared."""
 
     engine: Indices
     source: Indices | None
@@ -53,10 +53,10 @@ def with_excess(
     judged: Callable[[str], bool],
     least: int,
 ) -> list[tuple[SubgroupResult, ...]]:
-    """The subgroups of each set with the excess of those that are tested.
+    """The subgroups of each set, with the excess of those that are tested.
 
-    results: of each set, all of the same images; labels, groups (lesions): int64 (N,). judged: whether a column, by its
-    name, is tested. least: lesions that subgroup and rest must count as.
+    results: of each set, all with the same images. labels, groups (lesions): int64 (N,). judged: whether a column with this
+    name is tested. least: smallest effective number of lesions in the subgroup and in the rest.
     """
     parts: dict[_Key, NDArray[np.float64]] = {}
     rests: dict[_Key, float] = {}
@@ -100,7 +100,7 @@ def adjusted_p(parts: Sequence[NDArray[np.float64]], *, flips: int | None = None
     matrix = np.divide(matrix, scale, out=np.zeros_like(matrix), where=scale > 0)
     kinds, lesions = np.unique(matrix[(matrix != 0).any(axis=1)], axis=0, return_counts=True)
     observed = lesions @ kinds
-    order = np.argsort(observed, kind="stable")  # the least evidence first
+    order = np.argsort(observed, kind="stable")  # the weakest evidence first
     generator, at_least, flips = np.random.default_rng(seed), np.ones(len(parts)), flips or FLIPS
     for start in range(0, flips, _AT_ONCE):
         signs = 2.0 * generator.binomial(lesions, 0.5, (min(_AT_ONCE, flips - start), len(lesions))) - lesions

@@ -1,4 +1,4 @@
-"""Source against engine by subgroup: the images of one value of a column, such as sex female or age 40 to 59."""
+"""Source and engine compared by subgroup: the images with one value of a column, such as sex female or age 40 to 59."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from skinaudit.audit.figures.statistics import Interval, PairedDrop, accuracy_in
 
 ACCURACY = "accuracy"
 AGE = "age"
-"""The column whose values are years; they are put into bands."""
+"""The column with ages in years; they are grouped into bands."""
 BAND = 20
-"""Years of a band."""
+"""Years in a band."""
 OLDEST = 120
-"""Years; what lies above is no age and stays as it stands."""
+"""Largest age in years; a larger value is not an age and stays unchanged."""
 MOST = 60
-"""Values of a column that are shown, the most frequent ones."""
+"""Number of values of a column that are shown, the most frequent ones."""
 
 
 @dataclass(frozen=True)
 class SubgroupColumn:
-    """Which subgroup of a column each image is in.
+    """The subgroup of each image in one column.
 
-    values: sorted, ages as bands. of_images: for each image the number of its value, or len(values) where it is unknown or
-    not among the MOST most frequent ones, packed by skinaudit.audit.figures.image_answers.
+    values: sorted, ages as bands. of_images: for each image the number of its value, or len(values) if it is unknown or not
+    among the MOST most frequent ones, packed by skinaudit.audit.figures.image_answers.
     """
 
     name: str
@@ -43,9 +43,10 @@ class SubgroupColumn:
 
 @dataclass(frozen=True)
 class Excess:
-    """What a subgroup loses more than the rest of its set. rest: the drop of the rest, a fraction of 1. p_value: one-sided,
-    against "it loses no more than the rest", adjusted for all subgroups, figures and sets that are judged
-    (skinaudit.audit.figures.subgroup_excess).
+    """How much more a subgroup loses than the rest of its set.
+
+    rest: the drop of the rest, a fraction of 1. p_value: one-sided, against "it loses no more than the rest", adjusted for
+    all subgroups, figures and sets that are judged (skinaudit.audit.figures.subgroup_excess).
     """
 
     rest: float
@@ -54,8 +55,11 @@ class Excess:
 
 @dataclass(frozen=True)
 class SubgroupShare:
-    """Right answers of engine and source to some images. `source` and `drop` are None where nothing was compared, and
-    `excess` where nothing is judged, too, and in reports of earlier versions."""
+    """Correct answers of engine and source to some images.
+
+    `source` and `drop` are None if nothing was compared. `excess` is None if nothing is judged either, and in reports of
+    earlier versions.
+    """
 
     engine: Hits
     engine_interval: Interval
@@ -66,7 +70,7 @@ class SubgroupShare:
 
 @dataclass(frozen=True)
 class SubgroupResult:
-    """One subgroup of one set. malignant: malignant images called malignant; None where the subgroup has no such image."""
+    """One subgroup of one set. malignant: malignant images called malignant; None if the subgroup has no such image."""
 
     column: str
     value: str
@@ -82,20 +86,20 @@ class SubgroupResult:
 
     @property
     def shares(self) -> Iterator[tuple[str, SubgroupShare]]:
-        """What is compared, by its name."""
+        """The compared figures, by name."""
         yield ACCURACY, self.accuracy
         if self.malignant is not None:
             yield MALIGNANT_CALLS, self.malignant
 
 
 def columns_of(subgroups: Subgroups) -> tuple[SubgroupColumn, ...]:
-    """The columns of a set, sorted by name, without those of which nothing is known."""
+    """The columns of a set, sorted by name, without columns about which nothing is known."""
     columns = (_column(name, subgroups[name]) for name in sorted(subgroups))
     return tuple(column for column in columns if column.values)
 
 
 def age_band(text: str) -> str:
-    """Years as their band of BAND years: `45.0` -> `40 to 59`; another text as it stands."""
+    """Years as a band of BAND years: `45.0` -> `40 to 59`; another text unchanged."""
     try:
         years = float(text)
     except ValueError:
@@ -118,8 +122,8 @@ def subgroup_results(
 ) -> tuple[SubgroupResult, ...]:
     """Every subgroup that has an image. engine, source, labels, groups (lesions): int64 (N,).
 
-    malignant: labels of the malignant classes. confidence: of every interval, two-sided. Raises InvalidInputError where a
-    column is not of N images.
+    malignant: labels of the malignant classes. confidence: of every interval, two-sided. Raises InvalidInputError if a
+    column does not have N images.
     """
     ill = np.isin(labels, malignant)
     right = engine == labels, None if source is None else source == labels
@@ -172,6 +176,6 @@ def _column(name: str, texts: Sequence[str]) -> SubgroupColumn:
 
 
 def _order(value: str) -> tuple[float, str]:
-    """Bands of ages by their years, and before other texts."""
+    """A sort key: age bands by their years, before other texts."""
     start = value.split(" ")[0]
     return (float(start) if start.isdecimal() else float("inf"), value)

@@ -1,4 +1,4 @@
-"""Earlier audit reports, of the format `skinaudit-audit/1` and the first ones of today's, brought into today's."""
+"""Reads earlier audit reports, of the format `skinaudit-audit/1` and the first ones of today's format."""
 
 from __future__ import annotations
 
@@ -21,27 +21,27 @@ _LATER: Mapping[str, Mapping[str, Any]] = {
     "consistency": {"whole": 0, "later": 0, "later_changed": 0, "later_largest": 0.0, "later_flips": 0},
     "policy": {**_POLICY, "probe_required": False, "probe_images": 100, "probe_prove": False},
 }
-"""Fields of today's format that its first reports do not have, with what held then, or with today's default."""
+"""Fields that the first reports of today's format lack, with the value that held then, or with today's default."""
 
 _LATER_OF_DROPS: Mapping[str, Any] = {"effective_lesions": None, "discordant_lesions": None}
 _LATER_OF_GATES: Mapping[str, Any] = {"effective_lesions": None, "power": None}
 
 _SHARE_OF_SUBGROUP = {"engine", "engine_interval", "source", "drop"}
-"""Figures of a subgroup in reports of the version that judged it by another test."""
+"""Figures of a subgroup in reports of the version with another test of subgroups."""
 
 _NO_OPERATING_POINT: Mapping[str, Any] = {
     "operating_point": None, "operating_point_lacking": "the report is of an earlier version",
 }  # fmt: skip
 
 _BY_ANSWERS = ("square", "spsa")
-"""The probes of that time which saw nothing but answers."""
+"""The probes of that time that saw only answers."""
 
 
 def completed(report: Mapping[str, Any]) -> dict[str, Any]:
-    """A report of today's format with the fields that its first ones lack.
+    """A report of today's format, with the fields added that its first versions lack.
 
-    They are batches of the engine, what was run of it, lesions and power, the interval of the malignant sensitivity, which
-    was that of single images then, the clinical endpoint, which images are called malignant, and the answers by image.
+    These are: batches of the engine, lesions and power, the interval of the malignant sensitivity (computed from single
+    images then), the clinical endpoint, which images are called malignant, and the answers per image.
     """
     changed: dict[str, Any] = _with_lesions(dict(report))
     changed["gates"] = _with_each_changed(changed.get("gates"), lambda gate: {**_LATER_OF_GATES, **gate})
@@ -65,8 +65,11 @@ def completed(report: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def must_hold_answers(report: Mapping[str, Any]) -> bool:
-    """Whether a report, as its file has it, is of a version that keeps the answers by image. Taking them out does not make
-    it an earlier one: it has figures that earlier versions did not compute. An earlier report written again has none."""
+    """Whether a report, judged by its fields, is of a version that stores the answers per image.
+
+    Removing the answers does not make a report look earlier, because it has figures that earlier versions did not compute.
+    An earlier report that was written again has no answers.
+    """
     return _has_figures(report, _FIGURES_WITH_ANSWERS)
 
 
@@ -76,7 +79,7 @@ _FIGURES_WITH_ANSWERS = frozenset(
 
 
 def _has_figures(value: Any, names: frozenset[str]) -> bool:
-    """Whether one of these stands anywhere in the sets and gates of a report with a value."""
+    """Whether one of these fields has a value anywhere in the sets and gates of a report."""
     if isinstance(value, list):
         return any(_has_figures(item, names) for item in value)
     if not isinstance(value, dict):
@@ -102,7 +105,7 @@ def _with_clinical_fields(result: dict[str, Any]) -> dict[str, Any]:
 
 
 def _with_lesions(value: Any) -> Any:
-    """Fills in drops and comparisons wherever they stand in a report."""
+    """Add the missing fields of drops and comparisons, wherever they are in a report."""
     if isinstance(value, list):
         return [_with_lesions(item) for item in value]
     if not isinstance(value, dict):
@@ -118,7 +121,7 @@ def _with_lesions(value: Any) -> Any:
 
 
 def _interval_of(hits: Any) -> Any:
-    """Wilson's interval of a share that an earlier report gives without one; None, which is refused, where it is none."""
+    """Wilson's interval of a share that an earlier report gives without one; None if it is not a share."""
     right, count = (hits.get("right"), hits.get("count")) if isinstance(hits, dict) else (None, None)
     if not (isinstance(right, int) and isinstance(count, int) and 0 <= right <= count < 2**53):
         return None
@@ -126,13 +129,13 @@ def _interval_of(hits: Any) -> Any:
 
 
 def upgraded(report: Mapping[str, Any]) -> dict[str, Any]:
-    """A report of the earlier format with today's names and fields; what was not so then is left for the reader to refuse.
+    """A report of the earlier format with today's names and fields. The reader refuses what could not be in such a report.
 
-    The source model was called baseline then, each set carried the judgement of its gate, the malignant classes were those
-    of HAM10000, and a finding did not say which gate stands behind it.
+    The source model was called baseline then, each set had the judgement of its gate, the malignant classes were those of
+    HAM10000, and a finding did not name its gate.
     """
     changed = dict(report)
-    if "malignant" in report:  # of a later format under an earlier name: read as what it is
+    if "malignant" in report:  # a later format under an earlier name; it is read as what it is
         return changed
     classes = report.get("classes")
     names = tuple(name for name in classes if isinstance(name, str)) if isinstance(classes, list) else ()
@@ -170,7 +173,7 @@ def _gate(gate: dict[str, Any], classes: tuple[str, ...]) -> dict[str, Any]:
 
 
 def _gate_of(finding: dict[str, Any]) -> str | None:
-    """What the gate behind a finding bounds; of a floor that was not written down."""
+    """The figure that a finding's gate bounds; for a floor, this was not recorded."""
     lesion_class = finding.get("lesion_class")
     subjects = {
         "drop": "accuracy",

@@ -33,7 +33,7 @@ def gate_findings(gates: Iterable[Gate], policy: Policy, *, malignant: Iterable[
 
 
 def _unprovable(gates: Mapping[str, Gate]) -> Iterator[Finding]:
-    """One finding for all classes, which a task can have many of."""
+    """One finding for all these classes together, because a task can have many."""
     if len(gates) == 1:
         ((name, gate),) = gates.items()
         text = (

@@ -186,8 +186,10 @@ def _against_baseline(baseline: BaselineResult, policy: Policy) -> Iterator[_Ope
 
 
 def _turned_since(baseline_set: BaselineSet, policy: Policy) -> _Open:
-    """Gate on malignant images that turned benign since the baseline: on their share where its interval is known, otherwise
-    on their number. A bound of 0 is always one on their number."""
+    """Gate on malignant images that turned benign since the baseline.
+
+    On their share if its interval is known, otherwise on their number. A bound of 0 is always one on their number.
+    """
     rule, title, percent = "baseline-malignant-to-benign", baseline_set.title, policy.baseline_malignant_to_benign
     if baseline_set.turned is None or percent == 0:
         limit = math.floor(round(percent / 100 * baseline_set.malignant, 9))

@@ -1,4 +1,4 @@
-"""Audits read back from their JSON, by the type hints of the values in skinaudit.audit.judgement.result."""
+"""Reads audits from their JSON, by the type hints of the values in skinaudit.audit.judgement.result."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _LONGEST = 2**20  # characters of a text: the right answers of six million image
 
 
 def read_audit(path: Path) -> AuditResult:
-    """Read what `skinaudit audit` wrote as JSON. Invariant: to_json of the result is what the file holds.
+    """Read the JSON report of an audit. Invariant: to_json of the result gives the content of the file.
 
-    Raises InvalidInputError for another kind of file, for whatever skinaudit.artifacts.typed_json refuses, and for a verdict
-    of a gate or of the whole that does not follow from the report's own figures, gates and findings, or for figures that do
-    not follow from its answers by image, or for a report without them (only those of earlier versions keep none).
+    Raises InvalidInputError for another kind of file, for everything that skinaudit.artifacts.typed_json refuses, and for a
+    report that contradicts itself: a verdict that does not follow from the figures, gates and findings, or figures that do
+    not follow from the answers per image. A report without these answers is only accepted from an earlier version.
     """
     value = read_json(path, kind="JSON report of an audit", again=_AGAIN, text_limit=_LONGEST)
     kind = value.pop("kind", None)
@@ -42,7 +42,8 @@ def read_audit(path: Path) -> AuditResult:
         wrong = contradiction(result.sets, result.gates, result.policy) or disagreement(result)
     except InvalidInputError as error:
         raise InvalidInputError(f"{path}: {error}: {_CHANGED}") from error
-    except (ArithmeticError, LookupError, ValueError) as error:  # numbers that no audit writes, or nothing to compute with
+    # numbers that no audit writes, or nothing from which to compute
+    except (ArithmeticError, LookupError, ValueError) as error:
         raise InvalidInputError(f"{path}: no figures follow from it ({in_one_line(error)}): {_CHANGED}") from error
     if wrong:
         raise InvalidInputError(f"{path}: {printable(wrong)[:_SHOWN]}: {_CHANGED}")

@@ -28,9 +28,9 @@ _ANY_SIZE = 32
 
 
 def disagreement(result: AuditResult) -> str:
-    """What a report says that its own answers by image rule out, in one clause; empty where nothing is.
+    """A statement of the report that its own answers per image contradict, in one clause; empty if there is none.
 
-    A report of an earlier version keeps no such answers, and nothing is known of it. Raises InvalidInputError for answers
+    A report of an earlier version stores no such answers, so nothing can be checked. Raises InvalidInputError for answers
     that cannot be read.
     """
     if not result.by_image:
@@ -58,13 +58,13 @@ def _gate_difference(derived: Sequence[Gate], reported: Sequence[Gate]) -> str:
 
 
 def _of_earlier_subgroups(sets: Sequence[SetResult]) -> bool:
-    """Whether subgroups were judged by another test, as earlier versions did; their figures hold no excess then."""
+    """Whether subgroups were judged by another test, as in earlier versions; their figures have no excess then."""
     shares = [share for entry in sets for subgroup in entry.subgroups for _, share in subgroup.shares]
     return bool(shares) and all(share.excess is None for share in shares)
 
 
 def _earlier_disagreement(reported: Sequence[Gate], derived: Sequence[Gate]) -> str:
-    """The same for a report with an earlier test of subgroups: what fails by today's has to fail there, too."""
+    """The same for a report with an earlier test of subgroups. What fails by today's test must fail there too."""
     missed = _failed_subgroups(derived) - _failed_subgroups(reported)
     if missed:
         return f"the gates: {min(missed)[1]} fails by the predictions per image, but no gate says so"
@@ -80,7 +80,7 @@ def _without_subgroups(gates: Sequence[Gate]) -> list[Gate]:
 
 
 def _with_excess(result: AuditResult, derived: Sequence[SetResult]) -> list[SetResult]:
-    """The derived sets, their subgroups compared with the rest."""
+    """The derived sets, with their subgroups compared with the rest."""
     images = derived[0].comparison.images
     answers = [Answers(_engine_answers(result, entry), _source_answers(result, entry)) for entry in derived]
     subgroups = with_excess(
@@ -94,7 +94,7 @@ def _with_excess(result: AuditResult, derived: Sequence[SetResult]) -> list[SetR
 
 
 def _derived(result: AuditResult, entry: SetResult, clean: Indices | None) -> SetResult:
-    """The set with everything that its answers decide computed anew."""
+    """The set with every figure that its answers determine computed again."""
     contract = InputContract(size=_ANY_SIZE, classes=result.classes, malignant=result.malignant)
     images, count = entry.comparison.images, len(result.classes)
     labels = unpack_numbers(result.labels, images=images, below=count)
@@ -118,7 +118,7 @@ def _derived(result: AuditResult, entry: SetResult, clean: Indices | None) -> Se
 
 
 def _at_threshold(result: AuditResult, entry: AtThreshold, labels: Indices, contract: InputContract) -> AtThreshold:
-    """The figures at the operating point from the calls that the report keeps."""
+    """The figures at the operating point, from the decisions that the report stores."""
     images = len(labels)
     return at_threshold(
         unpack_right(entry.engine_calls, images=images),
@@ -140,7 +140,7 @@ def _source_answers(result: AuditResult, entry: SetResult) -> Indices | None:
 
 
 def _first_difference(derived: Any, reported: Any, at: str = "") -> str:
-    """The path of the first value that differs; empty where none does."""
+    """The path of the first value that differs; empty if none does."""
     if isinstance(derived, Mapping) and isinstance(reported, Mapping):
         keys = [key for key in derived if key in reported]
         pairs = [(f"{at}.{key}" if at else str(key), derived[key], reported[key]) for key in keys]

@@ -118,7 +118,7 @@ class BaselineSet:
     MALIGNANT_CALLS. It is None if there is no malignant image, or if the earlier report does not say which images it calls
     malignant; then malignant_to_benign counts those that it classifies correctly. classes: the malignant classes that have
     images, in the order of the contract. turned: malignant_to_benign as a share of the malignant images, with its interval;
-    nothing can be gained. None where pooled is None, and in reports of earlier versions.
+    nothing can be gained. None if pooled is None, and in reports of earlier versions.
     """
 
     title: str
@@ -137,9 +137,9 @@ class BaselineSet:
 
 @dataclass(frozen=True)
 class BaselineResult:
-    """An earlier engine that this one must not be worse than, and each set that both answered.
+    """An earlier engine that this one must not be worse than, and each set that both were run on.
 
-    engine: its path as it was audited, without the folders of an absolute one. verdict: of its own audit.
+    engine: its path as it was audited, without the folders of an absolute path. verdict: of its own audit.
     """
 
     engine: str
@@ -203,7 +203,7 @@ class AuditResult:
     subgroups: tuple[SubgroupColumn, ...] = ()
 
     def __post_init__(self) -> None:
-        for item in fields(self):  # here, so that no report of any form can hold what a terminal or a page would act upon
+        for item in fields(self):  # checked here, so that no report can contain text that controls a terminal or a page
             object.__setattr__(self, item.name, printable_value(getattr(self, item.name)))
         for finding in self.findings:
             if finding.rule not in RULES:
@@ -211,20 +211,19 @@ class AuditResult:
 
     @property
     def by_image(self) -> bool:
-        """Whether the report keeps the answers to single images, from which its figures can be computed again."""
+        """Whether the report stores the answers to single images, from which its figures can be computed again."""
         return bool(self.labels)
 
     @property
     def engine_text(self) -> str:
-        """The engine as it was named, without the folders of an absolute path, which tell of a machine."""
+        """The engine as it was named, without the folders of an absolute path, which would identify a machine."""
         path = PurePath(self.engine)
         return path.name if path.is_absolute() else path.as_posix()
 
     def answers(self, set: str) -> tuple[ImageAnswer, ...]:
-        """What engine and source answer to each image of a set, in its order. set: its name or its title.
+        """The answers of engine and source to each image of a set, in its order. set: its name or its title.
 
-        Raises InvalidInputError if the audit has no such set, or if a report of an earlier version does not keep the
-        answers by image.
+        Raises InvalidInputError if the audit has no such set, or if a report of an earlier version has no answers per image.
         """
         entry = next((entry for entry in self.sets if set in (entry.name, entry.title)), None)
         if entry is None:

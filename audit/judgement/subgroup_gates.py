@@ -23,8 +23,10 @@ RULE = "subgroup-drop"
 
 @dataclass(frozen=True)
 class _Test:
-    """One figure of one subgroup. limit: the loss of the rest, if any, and the policy's margin; p: adjusted, against "it
-    loses no more than the rest"."""
+    """One figure of one subgroup.
+
+    limit: the loss of the rest, if any, plus the policy's margin. p: adjusted, against "it loses no more than the rest".
+    """
 
     set: str
     figure: str

@@ -88,7 +88,7 @@ def _possible(gate: Gate, policy: Policy) -> tuple[Verdict, ...]:
     """The verdicts that a gate's own figures allow; too few images or the bootstrap may forbid a PASS."""
     if gate.counts:
         return (Verdict.PASS if gate.value <= gate.limit else Verdict.FAIL,)
-    shown = gate.rule != "subgroup-drop" or gate.value >= gate.limit  # a subgroup's has two conditions
+    shown = gate.rule != "subgroup-drop" or gate.value >= gate.limit  # a gate of a subgroup has two conditions
     if gate.p_value is not None and gate.p_value < policy.alpha and shown:
         return (Verdict.FAIL,)
     interval = gate.interval

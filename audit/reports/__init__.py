@@ -18,18 +18,18 @@ from typing import TYPE_CHECKING, Literal
 
 from skinaudit.errors import InvalidInputError, choose_one, missing
 
-if TYPE_CHECKING:  # the command line lists the formats in its help, which loads no numpy
+if TYPE_CHECKING:  # the command line lists the formats in its help and must not load numpy
     from skinaudit.audit.judgement.result import AuditResult
     from skinaudit.audit.reports.parts.lineup import Lineup
 
 
 Kind = Literal["audit", "lineup"]
-"""What is shown: one audit, or several beside each other, whose formats are in the folder of that name."""
+"""What is shown: one audit, or several together, whose formats are in the folder of that name."""
 
 
 @dataclass(frozen=True)
 class Needs:
-    """Optional libraries of a format. report: its name in words. libraries: module -> library. extra: what brings them."""
+    """Optional libraries of a format. report: its name in words. libraries: module -> library. extra: installs them."""
 
     report: str
     libraries: Mapping[str, str]
@@ -43,27 +43,27 @@ class Needs:
 
 
 def names(kind: Kind = "audit") -> tuple[str, ...]:
-    """The formats that are there, by file."""
+    """Names of the available formats."""
     return tuple(sorted(_modules(kind)))
 
 
 def check_name(name: str, kind: Kind = "audit") -> None:
-    """Raise InvalidInputError, listing the formats, unless there is one of that name."""
+    """Raise InvalidInputError, which lists the formats, unless there is one with this name."""
     if name not in _modules(kind):
         raise InvalidInputError(choose_one("report format", name, names(kind)))
 
 
 def check_needs(name: str, kind: Kind = "audit") -> None:
-    """Raise MissingDependencyError where the format of that name needs a library that is not installed."""
+    """Raise MissingDependencyError if the format with this name needs a library that is not installed."""
     needs: Needs | None = getattr(importlib.import_module(_modules(kind)[name]), "NEEDS", None)
     if needs is not None:
         needs.check()
 
 
 def render(name: str, result: AuditResult | Lineup, kind: Kind = "audit") -> str:
-    """The result in the format of that name, its last line ended.
+    """The result in the format with this name, ending in a line break.
 
-    Raises InvalidInputError, listing the formats, for an unknown one.
+    Raises InvalidInputError, which lists the formats, for an unknown one.
     """
     check_name(name, kind)
     text: str = importlib.import_module(_modules(kind)[name]).render(result)

@@ -1,4 +1,4 @@
-"""Audit results as one HTML page for people: it stands alone, loads nothing, runs nothing, and prints."""
+"""Audit results as one HTML page for people. It loads nothing, runs no script, and can be printed."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ NEEDS = Needs("the HTML report", {"jinja2": "jinja2", "matplotlib": "matplotlib"
 def render(result: AuditResult, *, pictures: bool = True) -> str:
     """The whole report as the text of an HTML file; equal results and set files give equal text.
 
-    pictures: embed the images that the engine lost, read from the set files beside the engine. Leave them out where the
-    report goes further than the images may. Raises MissingDependencyError without the libraries of the extra `report`.
+    pictures: embed the images that the engine lost, read from the set files beside the engine. Leave them out if the report
+    goes to people who may not see the images. Raises MissingDependencyError without the libraries of the extra `report`.
     """
     NEEDS.check()
     with _collector_paused():
@@ -75,14 +75,14 @@ def render(result: AuditResult, *, pictures: bool = True) -> str:
 
 
 def _command(arguments: Sequence[str]) -> str:
-    """The command of an audit, for a shell; whatever a report of another origin says, no other program is named."""
+    """The command of an audit, for a shell. A report from elsewhere cannot make it name another program."""
     own = ("skinaudit", "audit")
     return shlex.join(arguments if tuple(arguments[:2]) == own else (*own, *arguments))
 
 
 @contextmanager
 def _collector_paused() -> Iterator[None]:
-    """Let the garbage collector rest: what is loaded and drawn lives until the page is done, so that it finds nothing."""
+    """Pause the garbage collector. It would find nothing, because everything lives until the page is done."""
     was_on = gc.isenabled()
     gc.disable()
     try:

@@ -26,10 +26,10 @@ def render(result: AuditResult) -> str:
 
 
 def to_json(result: AuditResult | TransferMatrix | Lineup) -> dict[str, Any]:
-    """The whole result as plain JSON values under the format's name in `kind`.
+    """The whole result as plain JSON values, with the format's name in `kind`.
 
-    Keys are in the order of the fields of the values in skinaudit.audit.judgement.result: equal results give equal bytes.
-    Accuracies and drops are fractions of 1; what does not apply is null. Raises ValueError on NaN or infinity.
+    Keys are in the order of the fields in skinaudit.audit.judgement.result, so equal results give equal bytes. Accuracies
+    and drops are fractions of 1; values that do not apply are null. Raises ValueError for NaN or infinity.
     """
     plain: dict[str, Any] = _plain(result)
     return {"kind": _KINDS[type(result)], **plain}

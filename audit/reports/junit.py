@@ -1,11 +1,11 @@
-"""Audit results as JUnit XML, for the test tabs of CI systems: one suite for the whole audit and one a set, one case a gate.
+"""Audit results as JUnit XML, for the test tabs of CI systems: one suite for the audit and one per set, one case per gate.
 
-FAIL is `<failure>` and INCONCLUSIVE is `<error>`: the question was asked and could not be answered. `<skipped>` would not
-do, since a skipped test is no reason for Jenkins, GitLab or dorny/test-reporter to call a run anything but successful. All
-three count errors with the failures: Jenkins makes the build unstable, GitLab's suite has failed as soon as its error count
-is not 0, and dorny/test-reporter treats the two elements alike. `<skipped>` is left for what the verdict does not depend on:
-a set that was compared with nothing, and warnings. The first case is the verdict itself, so that a file is green only if
-the audit passed. An audit has no time of its own, so there are no timestamps: equal audits give equal bytes.
+FAIL is `<failure>`, and INCONCLUSIVE is `<error>`: the question was asked and could not be answered. `<skipped>` would be
+wrong, because Jenkins, GitLab and dorny/test-reporter call a run with skipped tests successful. All three count errors like
+failures: Jenkins marks the build unstable, a GitLab suite fails if it has any error, and dorny/test-reporter treats the two
+elements alike. `<skipped>` is used for parts on which the verdict does not depend: a set without a comparison, and warnings.
+The first case is the verdict itself, so a file is green only if the audit passed. An audit has no time of its own, so there
+are no timestamps: equal audits give equal bytes.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from skinaudit.audit.reports.parts.wording import precision_text
 _ELEMENTS = {Verdict.FAIL: "failure", Verdict.INCONCLUSIVE: "error", None: "skipped"}
 _COUNTS = {"failures": Verdict.FAIL, "errors": Verdict.INCONCLUSIVE, "skipped": None}
 _NO_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-"""Characters that XML 1.0 cannot hold in any spelling."""
+"""Characters that XML 1.0 cannot represent in any form."""
 
 
 def render(result: AuditResult) -> str:
-    """JUnit XML, as Jenkins' schema has it."""
+    """JUnit XML in the form of Jenkins' schema."""
     all_cases = cases(result)
     titles = [set_result.title for set_result in result.sets]
     verdict = Case("verdict", None, None, result.verdict, result.reason, ())
@@ -58,7 +58,7 @@ def _suite(
     holder = ET.SubElement(suite, "properties")
     for name, value in properties.items():
         ET.SubElement(holder, "property", name=_clean(name), value=_clean(str(value)))
-    # A dot would make Jenkins open a package.
+    # Jenkins reads a dot as a package.
     where = "skinaudit." + f"{result.engine_text} {title}".replace(".", "_")
     for gate in cases:
         case = ET.SubElement(suite, "testcase", name=_clean(gate.name), classname=_clean(where), time="0")
@@ -113,5 +113,5 @@ def _about_set(set_result: SetResult) -> dict[str, object]:
 
 
 def _clean(text: str) -> str:
-    """Without the characters that XML cannot hold, and with single blanks, as the schema's tokens have them."""
+    """The text without characters that XML cannot represent, and with single spaces, as the schema requires."""
     return " ".join(_NO_XML.sub("\ufffd", text).split())

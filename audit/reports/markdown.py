@@ -40,7 +40,7 @@ from skinaudit.audit.reports.parts.wording import (
 from skinaudit.audit.reports.parts.wording import markdown_text as safe
 
 LIMIT = 65_000
-"""Characters of a report at most: GitHub takes comments of up to 65,536."""
+"""Largest number of characters in a report: GitHub accepts comments of up to 65,536."""
 
 _DRAWN = ("--probe", "--probe-images", "--probe-queries", "--probe-eps", "--probe-norm", "--seed")
 
@@ -48,8 +48,8 @@ _DRAWN = ("--probe", "--probe-images", "--probe-queries", "--probe-eps", "--prob
 def render(result: AuditResult) -> str:
     """Verdict, reason, what was audited, a table of sets, the gates that did not pass, findings, how to reproduce.
 
-    Whatever comes from files is escaped. Where all would exceed LIMIT characters, the last findings and gates are left
-    out and counted, then the last sets.
+    Text from files is escaped. If the whole would have more than LIMIT characters, the last findings and gates are left out
+    and counted, then the last sets.
     """
     tail = _reproduce(result)
     head = [f"## {result.verdict.value}: {safe(result.engine_text)}", "", safe(result.reason), "", *_facts(result)]
@@ -66,10 +66,10 @@ def render(result: AuditResult) -> str:
 
 
 def _fitting(title: str, rows: Iterable[str], count: int, room: int) -> tuple[list[str], int]:
-    """Title and rows, as many of the `count` as there is room for, with what is left of it. No further row is made."""
+    """Title and rows, as many of the `count` as there is room for, and the room that is left. Further rows are not made."""
     if not count:
         return [], room
-    lines, room = ["", title, ""] if title else [""], room - len(title) - 100  # 100: the line that counts the rest
+    lines, room = ["", title, ""] if title else [""], room - len(title) - 100  # 100 is for the line that counts the rest
     for index, row in enumerate(rows):
         if len(row) + 1 > room:
             return [*lines, "", f"{count - index} more lines are in the JSON report."], room
@@ -143,7 +143,7 @@ def _clinical(result: AuditResult) -> list[str]:
 
 
 def _operating(result: AuditResult) -> list[str]:
-    """Malignant against benign without and at a threshold, and how far probabilities can be trusted."""
+    """Malignant against benign without a threshold and at one, and how reliable the probabilities are."""
     heads = ("set", "figure", "source", "engine", "drop, points")
     rows = [f"{safe(operating_text(result))}.", "", _row(heads), "|:--|:--|--:|--:|--:|"]
     for set_result in result.sets:
@@ -153,7 +153,7 @@ def _operating(result: AuditResult) -> list[str]:
 
 
 def _baseline(result: AuditResult) -> list[str]:
-    """Accuracy beside that of an earlier engine, the sensitivity to each malignant class, and malignant images lost."""
+    """Accuracy and the sensitivity of each malignant class compared with an earlier engine, and malignant images lost."""
     if result.baseline is None:
         return []
     heads = (
@@ -183,7 +183,7 @@ def _baseline(result: AuditResult) -> list[str]:
 
 
 def _external(result: AuditResult) -> list[str]:
-    """Own test beside external validation."""
+    """Own test and external validation."""
     external = result.external
     if external is None or not external.figures:
         return []
@@ -212,7 +212,7 @@ def _subgroups(result: AuditResult) -> list[str]:
 
 
 def _gates(result: AuditResult) -> tuple[Iterable[str], int]:
-    """All gates in one line, and a table of those that ask for attention; its rows, and how many."""
+    """All gates in one line, and a table of those that need attention: its rows, and their number."""
     all_cases = cases(result)
     passed = sum(case.outcome is not None and case.outcome.value == "PASS" for case in all_cases)
     open_cases = [case for case in all_cases if case.outcome is None or case.outcome.value != "PASS"]
@@ -225,7 +225,7 @@ def _gates(result: AuditResult) -> tuple[Iterable[str], int]:
 
 
 def _attack_arguments(arguments: Sequence[str]) -> list[str]:
-    """The arguments of an audit that say what was attacked afresh, and with which seed."""
+    """The arguments of an audit that name its fresh attacks and their seed."""
     words: list[str] = []
     for at, word in enumerate(arguments):
         if word in _DRAWN:
@@ -236,7 +236,7 @@ def _attack_arguments(arguments: Sequence[str]) -> list[str]:
 
 
 def _findings(result: AuditResult) -> tuple[Iterable[str], int]:
-    """A row a finding, the gravest first, and how many."""
+    """One row per finding, the most severe first, and their number."""
     severities = list(Severity)
     rows = (
         f"- **{finding.severity.value}** `{finding.rule}` {f'{safe(finding.set)}: ' if finding.set else ''}"

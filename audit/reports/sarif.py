@@ -1,8 +1,8 @@
-"""Audit results as SARIF 2.1.0, for code scanning: one result a finding, under the stable names of its rule.
+"""Audit results as SARIF 2.1.0, for code scanning: one result per finding, under the stable name of its rule.
 
-FAIL and INCONCLUSIVE are both of level `error`, because only errors hold back a merge by default. SARIF's own kind `open`,
-an evaluation that could not decide, would have to go with level `none`, which code scanning does not show: undecided would
-look like passed. The property `severity` keeps the two apart. An audit that did not pass has at least one error.
+FAIL and INCONCLUSIVE both have the level `error`, because by default only errors block a merge. SARIF also has the kind
+`open` for an evaluation that could not decide. It requires the level `none`, which code scanning does not show, so undecided
+would look like passed. The property `severity` tells the two apart. An audit that did not pass has at least one error.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _FORCES = {Verdict.FAIL: Severity.FAIL, Verdict.INCONCLUSIVE: Severity.INCONCLUS
 
 
 def render(result: AuditResult) -> str:
-    """A SARIF log with one run: the rules, the audited engine as artifact, and a result for each finding."""
+    """A SARIF log with one run: the rules, the audited engine as artifact, and one result per finding."""
     engine = quote(result.engine_text)
     run = {
         "tool": {
@@ -40,7 +40,7 @@ def render(result: AuditResult) -> str:
                 "rules": [_rule(name, rule) for name, rule in RULES.items()],
             }
         },
-        "automationDetails": {"id": f"skinaudit/{engine}/"},  # audits of several engines stand beside each other
+        "automationDetails": {"id": f"skinaudit/{engine}/"},  # audits of several engines are kept apart
         "invocations": [
             {
                 "executionSuccessful": True,
@@ -67,7 +67,7 @@ def render(result: AuditResult) -> str:
 
 
 def _findings(result: AuditResult) -> list[Finding]:
-    """Those of the audit, and the verdict itself where none of them forces it."""
+    """The findings of the audit, and the verdict itself if no finding forces it."""
     severity = _FORCES.get(result.verdict)
     if severity is None or any(finding.severity is severity for finding in result.findings):
         return list(result.findings)
@@ -87,10 +87,10 @@ def _result(finding: Finding, engine: str) -> dict[str, Any]:
     where = f"{finding.set}: " if finding.set else ""
     forced = f"{finding.severity.value.upper()}: " if _LEVELS[finding.severity] == "error" else ""
     subject = [part for part in (finding.set, finding.lesion_class) if part]
-    bounded = [finding.gate] if finding.gate else []  # two gates of one rule and set differ in what they bound
+    bounded = [finding.gate] if finding.gate else []  # two gates of the same rule and set differ in what they bound
     mark = hashlib.sha256("\n".join((engine, finding.rule, *subject, *bounded)).encode()).hexdigest()[:16]
     location: dict[str, Any] = {
-        # A line, since code scanning asks for one, though an engine has none.
+        # Code scanning needs a line, although an engine has none.
         "physicalLocation": {"artifactLocation": {"uri": engine, "index": 0}, "region": {"startLine": 1}}
     }
     if subject:

@@ -1,4 +1,4 @@
-"""Audit results for people: tables that fit into 80 columns, and into fewer in parts."""
+"""Audit results for people: tables that fit into 80 columns; with fewer columns they are split into parts."""
 
 from __future__ import annotations
 
@@ -46,14 +46,14 @@ _WIDTH = 80
 
 
 def render(result: AuditResult) -> str:
-    """What print_audit prints, as text without colours."""
+    """The output of print_audit, as text without colours."""
     stream = io.StringIO()
     print_audit(result, plain_console(stream, width=_WIDTH))
     return "".join(f"{line.rstrip()}\n" for line in stream.getvalue().splitlines())
 
 
 def print_audit(result: AuditResult, console: Console) -> None:
-    """Print the audit: what was audited, the drops, the figures, the findings, and last the verdict with its reason."""
+    """Print what was audited, the drops, the figures, the findings, and last the verdict with its reason."""
     _head(result, console)
     tables = [(drops_table(result), 1), (clinical_table(result), 1), (figures_table(result), 1)]
     tables += [(sensitivities_table(result), 2), (operating_table(result), 1)]
@@ -109,7 +109,7 @@ def _head(result: AuditResult, console: Console) -> None:
 
 
 def _print_notes(result: AuditResult, console: Console) -> None:
-    """What has to be known to read the tables above."""
+    """Notes that a reader needs for the tables above."""
     clean = result.sets[0].comparison
     if any("*" in set_name(set_result, result) for set_result in result.sets):
         source = "" if result.foreign else "; source is the fp32 reference of this model"
@@ -159,14 +159,14 @@ def _controlled(result: AuditResult) -> bool:
 
 
 def _print_verdict(result: AuditResult, console: Console) -> None:
-    """The verdict with its reason; further lines begin with blanks, so that no name in it looks like another verdict."""
+    """The verdict with its reason. Further lines are indented, so that no name in them looks like another verdict."""
     text = Text(f"{result.verdict.value}: {result.reason}", style=STYLES[result.verdict])
     first, *further = text.wrap(console, max(console.width - 2, 1), tab_size=1)
     console.print(first, *(Text("  ").append_text(line) for line in further), sep="\n")
 
 
 def _print_parts(console: Console, *parts: str) -> None:
-    """Print parts beside each other, with line breaks only between them where the console is too narrow."""
+    """Print parts beside each other; on a narrow console, line breaks are only between them."""
     line = parts[0]
     for part in parts[1:]:
         if len(line) + 3 + len(part) > console.width:

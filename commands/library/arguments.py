@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from skinaudit.artifacts.files import Progress
 
 LOG = logging.getLogger("skinaudit")
-"""What happens, for programs that call the library; the command line shows it with -v."""
+"""What happens, for programs that call the library. The command line shows it with -v."""
 
 _Parameters = ParamSpec("_Parameters")
 _Value = TypeVar("_Value")
@@ -40,23 +40,23 @@ def as_the_command_takes_them(function: Callable[_Parameters, _Value]) -> Callab
 
 
 def option_name(parameter: click.Parameter) -> str:
-    """The argument that belongs to an option or argument of a command: `probe_images` for `--probe-images`."""
+    """The parameter name of an option: `probe_images` for `--probe-images`."""
     long = [word for word in parameter.opts if word.startswith("--")]
     return (long[0] if long else str(parameter.name)).removeprefix("--").replace("-", "_")
 
 
 def thread_count(threads: int | None) -> int:
-    """CPU threads: as many as are given, else as there are cores for this process."""
+    """Number of CPU threads: the given one, else the number of cores for this process."""
     return cores() if threads is None else threads
 
 
 def as_path(value: str | Path | None) -> Path | None:
-    """A path, whether it was given as text or not; None stays None."""
+    """A Path from a text or a Path; None stays None."""
     return None if value is None else Path(value)
 
 
 def log_progress(title: str) -> Progress:
-    """Progress of one part of the work, in the log: its end alone."""
+    """Progress of one part of the work for the log: only its end is logged."""
     return lambda done, total: LOG.info("%s: %d of %d", title, done, total) if done >= total else None
 
 

@@ -1,4 +1,4 @@
-"""`skinaudit.audit` and `skinaudit.read_report`: an engine, or the JSON report of an earlier audit, to a result."""
+"""`skinaudit.audit` and `skinaudit.read_report`: a result from an engine, or from the JSON report of an earlier audit."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from skinaudit.engines.isolation.limits import Limits
 
 PROBE_IMAGES, PROBE_QUERIES = 200, 500
-"""Images and queries of each probe, where neither is given."""
+"""Images and queries of each probe, if neither is given."""
 IMAGES_BY_ANSWERS, QUERIES_BY_ANSWERS = 100, 200
-"""The same for the one attack on an engine of another tool, which is not asked for."""
+"""The same for the attack that every audit of another tool's engine makes."""
 
 
 @as_the_command_takes_them
@@ -111,7 +111,7 @@ def read_report(path: str | Path) -> AuditResult:
 
 
 def limits_of(seconds: float | None, gibibytes: float | None) -> Limits:
-    """Limits of the processes that open engines; None keeps the default of each."""
+    """Limits of the processes that open engines; None keeps a default."""
     from skinaudit.engines.isolation.limits import Limits
 
     return Limits(seconds, None if gibibytes is None else int(gibibytes * 2**30))
@@ -125,9 +125,9 @@ def settings_of(
     kernels: Literal["eager", "none"], runtime_cache: str | Path | None, cuda_graphs: bool,
     progress: Callable[[str], Progress | None], remark: Callable[[str], None], **same_named: Any,
 ) -> dict[str, Any]:  # fmt: skip
-    """What `audit` is asked for, as settings of audit_engine, without its threads, for one or several engines.
+    """The arguments of `audit` as settings of audit_engine, without its threads, for one or several engines.
 
-    remark: is told of a clean set that is written anew. same_named: settings of the same name, with paths as text or not.
+    remark: called with a line if a clean set is written again. same_named: settings with the same name; paths may be texts.
     """
     from skinaudit.artifacts.run_folder import check_engine_file
     from skinaudit.artifacts.threat_model import ThreatModel, parse_eps
@@ -135,7 +135,7 @@ def settings_of(
     from skinaudit.audit.request import draw_seed
     from skinaudit.engines.plans.options import PlanOptions
 
-    if len(engines) == 1:  # of several, folders are skipped
+    if len(engines) == 1:  # with several engines, folders are skipped
         check_engine_file(engines[0])
     for option in ("sets", "run", "contract", "control", "baseline"):
         same_named[option] = as_path(same_named[option])
@@ -149,7 +149,7 @@ def settings_of(
             engines, data, classes=as_path(classes), name=name, sets=sets, contract=contract, progress=progress,
             remark=remark,
         )  # fmt: skip
-        if not probe and not no_probe:  # all that attacks an engine without its model
+        if not probe and not no_probe:  # these are all attacks on an engine without its model
             probe, images, queries = ("square",), IMAGES_BY_ANSWERS, QUERIES_BY_ANSWERS
     probes = plan_probes(
         tuple(probe), threat_model=threat_model, images=probe_images or images, queries=probe_queries or queries, seed=seed,
@@ -174,7 +174,7 @@ def _engine_images(
     engines: Sequence[Path], data: str | Path | None, *, classes: Path | None, name: str | None, sets: Path | None,
     contract: Path | None, progress: Callable[[str], Progress | None], remark: Callable[[str], None],
 ) -> Path:  # fmt: skip
-    """The folder of the clean set that --data makes for an engine of another tool."""
+    """The folder of the clean set that --data makes for another tool's engine."""
     from skinaudit.artifacts.engine_contract import read_engine_contract
 
     (engine, *more_engines) = engines
@@ -193,7 +193,7 @@ def _engine_images(
 
 
 def _source_probes(engines: Sequence[Path], chosen: tuple[str, ...], *, run: Path | None) -> dict[str, Any]:
-    """Load the chosen probes that follow the gradients of the engine's source model; they need torch and the run."""
+    """Load the chosen probes that follow the gradients of the engine's source model. They need torch and the run."""
     from skinaudit.audit.evidence.probes import names
 
     source_probes = [name for name in chosen if name not in names()]

@@ -1,8 +1,8 @@
-"""Signs that an attack is broken: what its figures show although no honest attack could.
+"""Signs that an attack is broken: figures that no correct attack could give.
 
 They follow Athalye et al. 2018 (https://arxiv.org/abs/1802.00420, section 3.1) and Carlini et al. 2019
-(https://arxiv.org/abs/1902.06705, section 5). Counts of the same images are compared by McNemar's exact test, so that one
-image more is no sign.
+(https://arxiv.org/abs/1902.06705, section 5). Counts over the same images are compared by McNemar's exact test, so one
+additional image is no sign.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ if TYPE_CHECKING:
 _CHANCE = 0.05
 """Below this p-value a difference is more than chance."""
 _WHOLE_BALL = 32
-"""A linf radius, in 8-bit steps, from which nearly every picture can be made unrecognisable: an attack should break all."""
+"""A linf radius, in 8-bit steps, at which nearly every picture can be made unrecognisable, so an attack should break all."""
 _LEFT = 0.05
-"""The share of images that may stand there."""
+"""The share of images that may still stand there."""
 _ENOUGH = 20
-"""So many images have to stand for a curve to be called flat."""
+"""A curve is only called flat if at least this many images stand."""
 
 
 @dataclass(frozen=True)
 class Sign:
-    """attack and what it shows: `rising`, `flat`, `never zero`, `beaten without gradients` or `still falling`.
+    """An attack and its sign: `rising`, `flat`, `never zero`, `beaten without gradients` or `still falling`.
 
     eps, steps: of the point that shows it. text: one sentence with the figures.
     """
@@ -40,12 +40,12 @@ class Sign:
 
     @property
     def place(self) -> tuple[str, str, int | None]:
-        """Which point of the picture is marked."""
+        """The point of the picture to mark."""
         return self.attack, self.eps, self.steps
 
 
 def signs_of(by_eps: Sequence[Point], by_steps: Sequence[Point]) -> Iterator[Sign]:
-    """All signs. by_eps: each attack's points with growing radius; by_steps: with growing steps; of the same images."""
+    """All signs. by_eps: each attack's points with growing radius; by_steps: with growing steps; all for the same images."""
     for attack in dict.fromkeys(point.attack for point in by_eps):
         curve = [point for point in by_eps if point.attack == attack]
         for smaller, larger in pairwise(curve):
@@ -82,7 +82,7 @@ def _never_zero(largest: Point) -> Iterator[Sign]:
 
 
 def _beaten(points: Sequence[Point]) -> Iterator[Sign]:
-    """Attacks with gradients that leave more images than one that sees answers alone."""
+    """Attacks with gradients that break fewer images than one that sees only answers."""
     for blind in (point for point in points if point.answers_alone):
         for seeing in points:
             if not seeing.answers_alone and seeing.threat_model == blind.threat_model and _more(seeing, blind):

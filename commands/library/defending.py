@@ -1,4 +1,4 @@
-"""What `skinaudit defences` measures: each defence of the input, under an attack that ignores it and one through it."""
+"""The measurements of `skinaudit defences`: each input defence under an attack that ignores it and one through it."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 class DefenceRow:
     """One defence; accuracies as shares of 1 of the same images. defence: `none`, or as it was given.
 
-    naive: robust accuracy under images that were crafted on the model without its defence. adaptive: under images that were
-    crafted through it. robust: of the images that stand under both, with its 95% interval. broken_attack: whether the attack
-    through the defence left more than the one that ignored it, so that neither is to be trusted.
+    naive: robust accuracy on images crafted on the model without its defence. adaptive: on images crafted through it.
+    robust: of the images that stand under both, with its 95% interval. broken_attack: whether the attack through the defence
+    broke fewer images than the one that ignored it, so that neither can be trusted.
     """
 
     defence: str
@@ -124,7 +124,7 @@ def _all_names() -> tuple[str, ...]:
 
 
 def _parsed(text: str, run: Path) -> tuple[str, Defence]:
-    """The defence, with training images of the run: those for calibration."""
+    """The defence, with the run's calibration images as its training images."""
     from skinaudit.artifacts.manifest import read_run, resolve
     from skinaudit.engines.defences import parse
     from skinaudit.export.calibration import read_calibration
@@ -135,7 +135,7 @@ def _parsed(text: str, run: Path) -> tuple[str, Defence]:
 
 
 def _answers(run: Path, engine: str | Path | None, *, draws: int, provider: Provider | None, threads: int | None) -> Answers:
-    """What answers: the engine, or the run's own model where there is none."""
+    """The function that answers: the engine, or the run's own model if there is none."""
     import numpy as np
 
     from skinaudit.engines.defended import defended
@@ -158,7 +158,7 @@ def _of_run(run: Path) -> Logits:
 
 
 def _of_engine(run: Path, path: Path, provider: Provider | None, threads: int | None) -> Logits:
-    """An engine of the run; raises InvalidInputError for one of other weights."""
+    """An engine of the run; raises InvalidInputError for an engine with other weights."""
     from skinaudit.artifacts.manifest import read_engine_manifest, read_run
     from skinaudit.engines.open import open_engine
 

@@ -1,4 +1,4 @@
-"""The clean set of an engine of another tool: any images, at the engine's size, beside the engine."""
+"""The clean set for an engine of another tool: any images, at the engine's size, stored beside the engine."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ def images_for(
 ) -> Path:
     """Write the clean set of `data` for an engine without a model; returns its folder `ENGINE.external/NAME`.
 
-    classes: a file that merges, renames, orders and marks the classes of the data. A folder that holds the same data is left
-    as it is. Where data or classes have changed since, its set is written anew; remark: is told so. Raises InvalidInputError
-    for data that cannot be used, and for a folder of other data, which has no image in common.
+    classes: a file that merges, renames, orders and marks the classes of the data. A folder with the same data is left as it
+    is. If data or classes have changed since, its set is written again, and remark is called with a line about it. Raises
+    InvalidInputError for data that cannot be used, and for a folder of other data, without a common image.
     """
     need("--data", "PIL")
     from skinaudit.artifacts.external import check_name, name_of

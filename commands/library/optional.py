@@ -1,4 +1,4 @@
-"""The optional libraries: which extra brings them, asked for before a command spends time, or told where one is missed."""
+"""The optional libraries and their extras. Checked before a command spends time, and named if one is missing."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from skinaudit.errors import MissingDependencyError, missing
 OPTIONAL = {
     "torch": ("torch", "train"),
     "torchvision": ("torchvision", "train"),
-    "PIL": ("pillow", "report"),  # of `train`, too; a machine that only audits needs no torch for its images
+    "PIL": ("pillow", "report"),  # also in `train`; a machine that only audits needs no torch for its images
     "matplotlib": ("matplotlib", "train"),
     "onnxscript": ("onnxscript", "train"),
     "jinja2": ("jinja2", "report"),
@@ -23,11 +23,11 @@ OPTIONAL = {
     "sqlalchemy": ("sqlalchemy", "tracking"),
     "alembic": ("alembic", "tracking"),
 }
-"""Module -> (the distribution that holds it, the extra that brings it)."""
+"""Module -> (the distribution that contains it, the extra that installs it)."""
 ALWAYS = ("click", "numpy", "onnx", "rich", "safetensors")
-"""What is installed with skinaudit itself; without one of them the installation is damaged."""
+"""Installed with skinaudit itself. If one of them is missing, the installation is damaged."""
 TRAINING = ("torch", "torchvision", "PIL", "matplotlib")
-"""Modules that a training uses, the last of them after its last epoch."""
+"""Modules that a training needs, the last of them only after its last epoch."""
 
 
 def need(purpose: str, *modules: str) -> None:
@@ -38,7 +38,7 @@ def need(purpose: str, *modules: str) -> None:
 
 
 def absent(error: ImportError, purpose: str) -> MissingDependencyError | None:
-    """What to say of an import that failed for want of a library; None where it failed for another reason."""
+    """The message for an import that failed because a library is missing; None if it failed for another reason."""
     module = (error.name or "").partition(".")[0]
     if isinstance(error, ModuleNotFoundError) and module in ALWAYS:
         return MissingDependencyError(

@@ -1,4 +1,4 @@
-"""Where runs go that have no name yet, and the link to the newest."""
+"""Folders for runs without a name, and the link to the newest run."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LATEST = RUNS / "latest"
 
 
 def free_folder(stem: str) -> Path:
-    """runs/STEM, numbered where that run is finished already: an unfinished one is the next to go on with."""
+    """runs/STEM, with a number if that run is already finished. An unfinished run is continued."""
     candidates = (RUNS / (stem if number == 1 else f"{stem}-{number}") for number in range(1, 10_000))
     for folder in candidates:
         if not RunFolder(folder).manifest.exists():
@@ -26,9 +26,9 @@ def free_folder(stem: str) -> Path:
 
 
 def check_latest(run: Path, *, remark: Callable[[str], None]) -> None:
-    """If `run` is runs/latest, say which run that is, and which newer one is not finished.
+    """If `run` is runs/latest, say which run that is, and name a newer one that is not finished.
 
-    remark: takes a line. Raises InvalidInputError where no run is finished.
+    remark: called with a line. Raises InvalidInputError if no run is finished.
     """
     if run != LATEST or (LATEST.exists() and not LATEST.is_symlink()):
         return
@@ -50,7 +50,7 @@ def check_latest(run: Path, *, remark: Callable[[str], None]) -> None:
 
 
 def _unfinished(*, since: float) -> Path | None:
-    """The folder of the latest training that has not ended and whose last sign of life is later than this time."""
+    """The folder of the latest unfinished training that was active after this time."""
     signs = []
     for path in RUNS.iterdir() if RUNS.is_dir() else ():
         files = RunFolder(path)
@@ -60,8 +60,8 @@ def _unfinished(*, since: float) -> Path | None:
 
 
 def check_out(out: Path) -> None:
-    """Before a training: raises InvalidInputError where `out` is the link to the newest run, or the link cannot be set."""
-    if real(out.parent) / out.name == real(RUNS) / LATEST.name:  # resolving all of it would follow the link
+    """Before a training: raise InvalidInputError if `out` is the link to the newest run, or if the link cannot be set."""
+    if real(out.parent) / out.name == real(RUNS) / LATEST.name:  # resolving the whole path would follow the link
         raise InvalidInputError(
             f"{out}: is the link to the newest run, which train sets itself; omit --out, or choose another folder"
         )

@@ -1,4 +1,4 @@
-"""What `skinaudit sweep` measures: robust accuracy against eps and steps, and the signs that an attack is broken."""
+"""The measurements of `skinaudit sweep`: robust accuracy against eps and steps, and signs of a broken attack."""
 
 from __future__ import annotations
 
@@ -26,8 +26,10 @@ STEPS = (5, 10, 20, 40, 80)
 
 @dataclass(frozen=True)
 class SweepRow:
-    """Robust accuracy under one budget, as a share of 1 of all images, with its 95% interval. steps: None for the attack's
-    own settings."""
+    """Robust accuracy under one budget, as a share of 1 of all images, with its 95% interval.
+
+    steps: None for the attack's own settings.
+    """
 
     attack: str
     norm: str
@@ -40,7 +42,7 @@ class SweepRow:
 
 @dataclass(frozen=True)
 class SweepTable:
-    """All figures. at: norm and eps of `by_steps`. clean: accuracy without an attack. signs: what shows a broken attack."""
+    """All figures. at: norm and eps of `by_steps`. clean: accuracy without an attack. signs: of a broken attack."""
 
     run: str
     images: int
@@ -106,7 +108,7 @@ def sweep(
 
 
 def _place(picture: Path) -> Path:
-    """The path; raises InvalidInputError before long work where no picture can be written there."""
+    """The path; raises InvalidInputError, before long work, if no picture can be written there."""
     from skinaudit.artifacts.files import can_be_written
 
     if picture.suffix.lower() != ".png":

@@ -166,7 +166,7 @@ def _hardening(
     from skinaudit.trainer.hardening_choice import hardening_of
     from skinaudit.trainer.recipes import parse_class_eps
 
-    from_run = weights is not None and Path(weights).is_dir()  # trained already
+    from_run = weights is not None and Path(weights).is_dir()  # a trained model
     return hardening_of(
         kind, recipe=recipe, warm_up=0 if from_run and warm_up is None else warm_up,
         train_eps_255=None if hardening_eps is None else parse_eps(hardening_eps),
@@ -175,7 +175,7 @@ def _hardening(
 
 
 def _log_reporter() -> Reporter:
-    """What a training has to tell, in the log."""
+    """The reporter of a training that writes to the log."""
     from skinaudit.trainer.reporter import Reporter
 
     return Reporter(

@@ -1,8 +1,8 @@
-"""Fresh attacks on an opened engine, one a file; the file's name is the probe's name on the command line.
+"""Fresh attacks on an opened engine, one per file. The file's name is the probe's name on the command line.
 
-A probe sees nothing but answers: no gradients, no weights, no torch. Its file defines `search(target, images, labels, *,
-start, threat_model, generator, tick, **settings) -> (images, queries)` and SETTINGS, its settings with their defaults.
-Nothing else needs to change when a file is added.
+A probe sees only answers: no gradients, no weights, no torch. Its file defines `search(target, images, labels, *, start,
+threat_model, generator, tick, **settings) -> (images, queries)` and SETTINGS, its settings with their defaults. To add a
+probe, add a file; nothing else has to change.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from skinaudit.errors import InvalidInputError, choose_one
 Pixels = NDArray[np.uint8]
 Logits = NDArray[np.float32]
 Target = Callable[[Pixels], Logits]
-"""What is attacked: uint8 (B, 3, H, W) -> logits float32 (B, classes), for any B."""
+"""The attacked function: uint8 (B, 3, H, W) -> logits float32 (B, classes), for any B."""
 
 
 class Search(Protocol):
@@ -49,12 +49,12 @@ class Search(Protocol):
 
 
 def names() -> tuple[str, ...]:
-    """The probes that are there, by file."""
+    """Names of the available probes."""
     return tuple(sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_")))
 
 
 def load(name: str) -> tuple[Search, Mapping[str, Any]]:
-    """The search of a probe and its settings with their defaults; raises InvalidInputError on another name."""
+    """The search of a probe and its settings with their defaults; raises InvalidInputError for an unknown name."""
     if name not in names():
         raise InvalidInputError(choose_one("probe", name, names()))
     module = importlib.import_module(f"{__name__}.{name}")

@@ -1,6 +1,6 @@
 """SPSA: the gradient of the lead from random differences (Uesato et al. 2018, https://arxiv.org/abs/1802.05666).
 
-A second opinion beside the random search of `square`: it descends, so other weaknesses stop it.
+A second opinion besides the random search of `square`: it follows a gradient, so it fails in other situations.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ def search(
     queries: int = 500,
     directions: int = 12,
 ) -> tuple[Pixels, int]:
-    """Step down an estimated gradient of the true class's lead; the best point seen of each image is kept.
+    """Step down an estimated gradient of the true class's lead; for each image the best point seen is kept.
 
-    directions: random signs of one 8-bit step a pixel; the lead is measured on both sides of each. One step costs
-    2 directions + 1 queries, and an image costs at most `queries`. See skinaudit.audit.evidence.probes.Search.
+    directions: number of random sign patterns of one 8-bit step per pixel; the lead is measured on both sides of each. One
+    step costs 2 directions + 1 queries, and an image costs at most `queries`. See skinaudit.audit.evidence.probes.Search.
     """
     clean = images.astype(np.float32)
     best = clean.copy() if start is None else start.astype(np.float32)
@@ -77,7 +77,7 @@ def _step(
     size: np.float32,
     threat_model: ThreatModel,
 ) -> NDArray[np.float32]:
-    """One step down, projected into ball and box; off the grid, so that steps below half a value add up."""
+    """One step down, projected into ball and box. Not rounded to the grid, so that steps below half a value add up."""
     if threat_model.norm == "linf":
         radius = math.floor(threat_model.eps_255)
         moved = np.clip(place - size * np.sign(gradient), clean - radius, clean + radius)

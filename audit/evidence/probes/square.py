@@ -1,7 +1,7 @@
-"""Square Attack: random search with squares that shrink (Andriushchenko et al. 2020, https://arxiv.org/abs/1912.00049).
+"""Square Attack: random search with shrinking squares (Andriushchenko et al. 2020, https://arxiv.org/abs/1912.00049).
 
-The images stay on the 8-bit grid all the time, so what the search saw is what is found. Sizes of squares follow the schedule
-of the authors' code, scaled to the number of queries.
+The images are always on the 8-bit grid, so the images that the search evaluates are the ones that it returns. The sizes of
+the squares follow the schedule of the authors' code, scaled to the number of queries.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from skinaudit.audit.evidence.probes import Pixels, Target
 SETTINGS: dict[str, Any] = {"queries": 500, "share": 0.8}
 
 _Offset = NDArray[np.float32]
-"""Distance from the clean image in 8-bit steps, (N, 3, H, W)."""
+"""Offset from the clean image in 8-bit steps, (N, 3, H, W)."""
 
 _HALVED = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
-"""Iterations of ten thousand after which the share of pixels of a square is halved."""
+"""Iterations, for a budget of ten thousand, after which the share of pixels in a square is halved."""
 
 
 def search(
@@ -81,7 +81,7 @@ def inside(clean: _Offset, offset: _Offset, threat_model: ThreatModel) -> _Offse
         return np.asarray(np.clip(clean + np.rint(offset), 0, 255))
     exact = np.clip(clean + offset * _shrinking(offset, threat_model), 0, 255) - clean
     rounded = np.rint(exact)
-    for share in (0.95, 0.9, 0.85, 0.8):  # rounding up may leave the ball: a little less of the offset then
+    for share in (0.95, 0.9, 0.85, 0.8):  # rounding up may leave the ball; then a slightly smaller offset is tried
         outside = (rounded.astype(np.float64) ** 2).sum(axis=(1, 2, 3)) > int(threat_model.eps_255**2)
         rounded[outside] = np.rint(share * exact[outside])
     outside = (rounded.astype(np.float64) ** 2).sum(axis=(1, 2, 3)) > int(threat_model.eps_255**2)

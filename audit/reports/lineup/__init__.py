@@ -1,1 +1,1 @@
-"""Several audits beside each other: one format a file, as in skinaudit.audit.reports, with `render(lineup) -> str`."""
+"""Several audits together: one format per file, as in skinaudit.audit.reports, with `render(lineup) -> str`."""

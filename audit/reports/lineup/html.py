@@ -1,4 +1,4 @@
-"""A lineup of audits as one HTML page that stands alone and runs nothing."""
+"""A lineup of audits as one HTML page that loads nothing and runs no script."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _WORDS = {"PASS": "pass", "FAIL": "fail", "ERROR": "fail", "INCONCLUSIVE": "inco
 
 
 def render(lineup: Lineup) -> str:
-    """The tables of a lineup, with what has to be known of them above. Whatever comes from files is escaped."""
+    """The tables of a lineup, with notes above them. Text from files is escaped."""
     style = files("skinaudit.audit.reports.page").joinpath("style.css").read_text(encoding="utf-8")
     lines = [
         "<!DOCTYPE html>", '<html lang="en">', "<head>", '<meta charset="utf-8">',

@@ -10,7 +10,7 @@ from skinaudit.audit.reports.parts.wording import markdown_text as safe
 
 
 def render(lineup: Lineup) -> str:
-    """The tables of a lineup, with what has to be known of them below. Whatever comes from files is escaped."""
+    """The tables of a lineup, with notes below them. Text from files is escaped."""
     lines = ["## Audits"]
     for table in tables(lineup):
         lines += ["", *_lines(table)]

@@ -1,4 +1,4 @@
-"""A lineup of audits for people: tables that fold where the terminal is narrow."""
+"""A lineup of audits for people: tables that are split on a narrow terminal."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _WIDTH = 100
 
 
 def render(lineup: Lineup) -> str:
-    """What print_lineup prints, as text without colours."""
+    """The output of print_lineup, as text without colours."""
     stream = io.StringIO()
     print_lineup(lineup, plain_console(stream, width=_WIDTH))
     return "".join(f"{line.rstrip()}\n" for line in stream.getvalue().splitlines())
 
 
 def print_lineup(lineup: Lineup, console: Console) -> None:
-    """Print the tables of a lineup, with what has to be known of them below."""
+    """Print the tables of a lineup, with notes below them."""
     for index, table in enumerate(tables(lineup)):
         if index:
             console.print()
@@ -37,7 +37,7 @@ def print_lineup(lineup: Lineup, console: Console) -> None:
 
 
 def _print_sentences(table: Table, console: Console) -> None:
-    """The last column below the table, a line for each row that says something there."""
+    """The last column, printed below the table: one line for each row with a text in it."""
     console.print()
     console.print(Text(f"{table.heads[-1]}, or why there is no audit", style="dim"))
     for row in table.rows:

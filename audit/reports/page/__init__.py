@@ -1,1 +1,1 @@
-"""Parts of the HTML report: its words, its charts, its gallery, its template and its style sheet."""
+"""Parts of the HTML report: its texts, its charts, its gallery, its template and its style sheet."""

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _WIDTH = 420.0
 _ROW = 36.0
 _LABEL = 22  # characters of a row's name in one line
-_MARKERS = {Verdict.PASS: "o", Verdict.INCONCLUSIVE: "D", Verdict.FAIL: "X"}  # told by shape as well as by colour
+_MARKERS = {Verdict.PASS: "o", Verdict.INCONCLUSIVE: "D", Verdict.FAIL: "X"}  # different shapes as well as different colours
 _INK, _MUTED, _PAPER = COLOURS["ink"], COLOURS["muted"], COLOURS["paper"]
 _SOURCE, _ENGINE = COLOURS["source"], COLOURS["engine"]
 
@@ -42,7 +42,7 @@ class Accuracy:
 
 
 def drop_chart(result: AuditResult) -> Chart | None:
-    """The drop of every compared set with its interval, against the margin; None where nothing was compared."""
+    """The drop of every compared set with its interval and the margin; None if nothing was compared."""
     sets = [set_result for set_result in result.sets if set_result.comparison.drop is not None]
     if not sets:
         return None
@@ -86,7 +86,7 @@ def drop_chart(result: AuditResult) -> Chart | None:
 
 
 def accuracy_chart(result: AuditResult) -> Chart:
-    """Accuracy of source and engine on every set, beside what always answering the commonest class would get."""
+    """Accuracy of source and engine on every set, and that of always answering the most frequent class."""
     sets, names = result.sets, _names(result.sets)
     clean, confidence = sets[0].comparison, result.policy.confidence
     descriptions = (f"{set_result.title}: {_source_and_engine(set_result)}" for set_result in sets)
@@ -111,7 +111,7 @@ def accuracy_chart(result: AuditResult) -> Chart:
 
 
 def robustness_charts(result: AuditResult) -> tuple[Chart, ...]:
-    """Accuracy against eps for every attack and norm that has sets at two eps or more; the clean set stands at eps 0."""
+    """Accuracy against eps for every attack and norm with sets at two or more eps. The clean set is at eps 0."""
     families: dict[tuple[str, str, bool], list[SetResult]] = {}
     for set_result in result.sets:
         if set_result.norm is not None:
@@ -126,7 +126,7 @@ def robustness_charts(result: AuditResult) -> tuple[Chart, ...]:
 
 
 def _robustness_chart(result: AuditResult, sets: Sequence[SetResult], *, name: str, title: str) -> Chart:
-    # Where two sets share an eps, the stronger attack counts: it comes last and takes the place of the other.
+    # If two sets have the same eps, the stronger attack counts: it comes last and replaces the other.
     chosen = {
         _eps(set_result): set_result
         for set_result in sorted(sets, key=lambda set_result: -set_result.comparison.engine_accuracy)
@@ -146,7 +146,8 @@ def _robustness_chart(result: AuditResult, sets: Sequence[SetResult], *, name: s
                 if (accuracy := _accuracies(set_result.comparison, confidence=confidence)[position])
             ]
             if accuracies:
-                shift = (position - 0.5) * 0.016 * curve[-1][0]  # beside each other, or the engine would hide its source
+                # next to each other, because the engine's would hide the source's
+                shift = (position - 0.5) * 0.016 * curve[-1][0]
                 heights, bars = [accuracy.value for _, accuracy in accuracies], _bars(accuracy for _, accuracy in accuracies)
                 axes.errorbar([eps + shift for eps, _ in accuracies], heights, yerr=bars, linestyle=line, **style)
         axes.axhline(100 * clean.majority_share, color=_MUTED, linewidth=1.5, linestyle=":")
@@ -176,7 +177,7 @@ def _accuracies(comparison: Comparison, *, confidence: float) -> tuple[Accuracy 
 
 
 def _bars(accuracies: Iterable[Accuracy]) -> NDArray[np.float64]:
-    """Lengths of the error bars: float64 (2, N), those to the low side first."""
+    """Lengths of the error bars: float64 (2, N), first those towards lower values."""
     lengths = [(accuracy.value - accuracy.interval.low, accuracy.interval.high - accuracy.value) for accuracy in accuracies]
     return np.asarray(np.maximum(0.0, lengths).T, np.float64)
 
@@ -212,7 +213,7 @@ def _height(names: Sequence[str]) -> float:
 
 
 def _rows(figure: Figure, names: Sequence[str], *, above: float, right: float) -> Axes:
-    """Axes with one row a name, the first on top; the room on the left is what the names need."""
+    """Axes with one row per name, the first on top. The space on the left fits the names."""
     width, height = (72 * inches for inches in figure.get_size_inches())
     longest = max(len(line) for name in names for line in name.split("\n"))
     left = 0.62 * FONT_SIZE * longest + 12

@@ -1,4 +1,4 @@
-"""Charts as SVG inside of a page: drawn by matplotlib, coloured by the page's style sheet, the same bytes every time."""
+"""Charts as SVG inside a page: drawn by matplotlib, coloured by the page's style sheet, always with the same bytes."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ COLOURS: Mapping[str, str] = {
     "fail": "#00011b",
     "inconclusive": "#00011c",
 }
-"""What to draw in so that it becomes `var(--NAME)` in the page, which has two values for it: for light and for dark."""
+"""Draw in these colours. They become `var(--NAME)` in the page, which has a light and a dark value for each."""
 FONT_SIZE = 12
-"""In units of the charts, which are pixels where there is room for them."""
-_POINTS_PER_INCH = 72  # and one unit of matplotlib's SVG is a point
+"""In the charts' units, which are pixels if there is enough room."""
+_POINTS_PER_INCH = 72  # one unit of matplotlib's SVG is a point
 
 _INK, _MUTED, _RULE = COLOURS["ink"], COLOURS["muted"], COLOURS["rule"]
 _SETTINGS = {
     "svg.fonttype": "none",  # real text: small, searchable, in the page's font
-    "text.parse_math": False,  # a dollar in the name of a set is a dollar
+    "text.parse_math": False,  # a dollar sign in the name of a set is just a dollar sign
     "font.size": FONT_SIZE,
     "axes.labelsize": FONT_SIZE,
     "xtick.labelsize": FONT_SIZE,
@@ -59,7 +59,7 @@ _SETTINGS = {
 
 @dataclass(frozen=True)
 class Chart:
-    """A drawing for a page. name: unique in it. svg: safe markup, every text escaped, which carries `alt` as its label."""
+    """A drawing for a page. name: unique in it. svg: safe markup with escaped text; its label is `alt`."""
 
     name: str
     title: str
@@ -68,21 +68,22 @@ class Chart:
 
 
 def draw_chart(draw: Callable[[Figure], None], *, name: str, title: str, alt: str, width: float, height: float) -> Chart:
-    """Let `draw` fill a figure of `width` x `height` pixels and turn it into a Chart.
+    """Let `draw` fill a figure of `width` x `height` pixels and convert it to a Chart.
 
-    name: unique in the page, of letters, digits and hyphens; it keeps the identifiers of two charts apart. Equal drawings
-    give equal bytes with the same matplotlib.
+    name: unique in the page, made of letters, digits and hyphens; it keeps the identifiers of different charts apart. Equal
+    drawings give equal bytes with the same matplotlib version.
     """
     import matplotlib
     from matplotlib.figure import Figure
 
     stream = io.StringIO()
-    # As rcdefaults() does, which reads every style file of matplotlib first. To set the backend would load pyplot.
+    # Like rcdefaults(), which would first read every style file of matplotlib. Setting the backend would load pyplot.
     defaults = {key: value for key, value in matplotlib.rcParamsDefault.items() if key != "backend"}
     settings: Any = {**defaults, **_SETTINGS, "svg.hashsalt": name}
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", matplotlib.MatplotlibDeprecationWarning)  # of a setting left at its default
-        warnings.simplefilter("ignore", UserWarning)  # a letter that its own font lacks: the browser's font counts
+        warnings.simplefilter("ignore", matplotlib.MatplotlibDeprecationWarning)  # about a setting left at its default
+        # a letter that matplotlib's font lacks; the browser's font is used instead
+        warnings.simplefilter("ignore", UserWarning)
         with matplotlib.rc_context(settings):
             figure = Figure(figsize=(width / _POINTS_PER_INCH, height / _POINTS_PER_INCH))
             draw(figure)
@@ -91,7 +92,7 @@ def draw_chart(draw: Callable[[Figure], None], *, name: str, title: str, alt: st
 
 
 def _inline(svg: str, *, name: str, alt: str, width: float, height: float) -> str:
-    """A file's SVG as an element of a page: no prolog, no identifier twice, the page's colours and font."""
+    """The SVG of a file as an element of a page: no prolog, unique identifiers, the page's colours and font."""
     body = svg[svg.index("<svg") :]
     body = body[body.index(">") + 1 :]
     body = re.sub(r"<metadata>.*?</metadata>\s*", "", body, flags=re.DOTALL)

@@ -1,4 +1,4 @@
-"""The images that an engine lost, read from the set files while the report is written; a result carries no pixels."""
+"""The images that an engine lost, read from the set files when the report is written; a result contains no pixels."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from skinaudit.audit.judgement.result import AuditResult
 from skinaudit.errors import InvalidInputError
 
 CARDS = 24
-"""About how many images a report shows in all; each set that lost some shows one at least, and all its lost cancers."""
+"""Approximate number of images in a report. Each set with lost images shows at least one, and all its lost cancers."""
 CANCERS = 200
-"""How many lost cancers of one set a page can show."""
+"""Largest number of lost cancers of one set that a page shows."""
 SIDE = 128
-"""Pixels of a side from which a picture is shown smaller than it is."""
+"""Side in pixels above which a picture is shown reduced."""
 _GREY = 127
 _CLASSES_SHOWN = 3
 
@@ -37,7 +37,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Card:
-    """One lost image. probabilities: (class, source's, engine's) of the label, the answer and the next class."""
+    """One lost image. probabilities: (class, source's, engine's) for the label, the answer and the next class."""
 
     flip: Flip
     pictures: tuple[Picture, ...]
@@ -46,7 +46,7 @@ class Card:
 
 @dataclass(frozen=True)
 class Shelf:
-    """The cards of one set. notes: what a reader must know of them, such as why there are no pictures."""
+    """The cards of one set. notes: what a reader must know about them, such as why there are no pictures."""
 
     title: str
     lost: int
@@ -55,7 +55,7 @@ class Shelf:
 
 
 def shelves(result: AuditResult, *, pictures: bool) -> tuple[Shelf, ...]:
-    """A shelf for every set that lost images, the worst first on each.
+    """A shelf for every set that lost images, the worst images first.
 
     pictures: read the set files, verified by their digests, and show the images. If a file is missing, or is not the one
     that was audited, a note says so.
@@ -71,7 +71,7 @@ def _shelf(result: AuditResult, set_result: SetResult, clean: AdversarialSet | s
     cancers = [flip for flip in set_result.flipped if flip.malignant_to_benign]
     misnamed = sum(
         flip.source_answer != flip.label for flip in cancers
-    )  # called malignant, another class: no loss of accuracy
+    )  # called another malignant class: no loss of sensitivity
     lost = len(set_result.flipped) if drop is None else drop.lost + misnamed
     flips, notes = set_result.flipped[: max(limit, min(len(cancers), CANCERS))], []
     if len(cancers) > CANCERS:
@@ -140,7 +140,7 @@ def _probabilities(flip: Flip, result: AuditResult) -> tuple[tuple[str, float, f
 
 
 def _png(image: NDArray[np.uint8], *, sampled: bool = False) -> str:
-    """uint8 (3, H, W) as a data URI, made smaller beyond SIDE. sampled: keep single pixels, as noise averages to nothing."""
+    """uint8 (3, H, W) as a data URI, reduced above SIDE. sampled: keep single pixels, because averaging removes noise."""
     from PIL import Image
 
     picture = Image.fromarray(np.ascontiguousarray(image.transpose(1, 2, 0)))

@@ -1,4 +1,4 @@
-"""The plot of a study: hardened models by the origin of the adversarial images, accuracy beside balanced accuracy."""
+"""The plot of a study: hardened models by the origin of the adversarial images, accuracy and balanced accuracy."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ _CONDITIONS = (
     ("pgd", True, "PGD crafted on the hardened model itself", "#c2472f"),
     ("autoattack", True, "AutoAttack on the hardened model itself, on a sample of the images", "#5b2333"),
 )
-"""Attack, whether the images were crafted on the model itself, what the legend says, colour."""
+"""Attack, whether the images were crafted on the model itself, text of the legend, colour."""
 _BAR = 0.2
 
 Group = dict[tuple[str, bool], Figures]
 
 
 def draw_study(study: Study, path: Path) -> bool:
-    """Write the plot as PNG; False, and no file, where no hardened model is measured yet."""
+    """Write the plot as PNG; returns False and writes nothing if no hardened model is measured yet."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -69,7 +69,7 @@ def draw_study(study: Study, path: Path) -> bool:
 
 
 def _bars(axes: Axes, groups: Sequence[Group], *, balanced: bool) -> None:
-    """Up to four bars a model, each with its interval."""
+    """Up to four bars per model, each with its interval."""
     for number, (attack, on_itself, label, colour) in enumerate(_CONDITIONS):
         measured = {place: group[attack, on_itself] for place, group in enumerate(groups) if (attack, on_itself) in group}
         if not measured:
@@ -87,11 +87,11 @@ def _bars(axes: Axes, groups: Sequence[Group], *, balanced: bool) -> None:
 
 
 def _of_paper(axes: Axes, models: Sequence[StudyModel]) -> None:
-    """The paper's own clean and PGD accuracies, as lines over the bars that they would belong to."""
+    """The paper's clean and PGD accuracies, as lines over the corresponding bars."""
     label = "Huq & Pervin 2020: clean, PGD"
     for place, model in enumerate(models):
         theirs = PAPER.get((paper_name(model.arch), True))
         if theirs is not None:
             axes.hlines(theirs["clean"], place - 2 * _BAR, place - _BAR, color="black", linewidth=2, label=label)
             axes.hlines(theirs["pgd"], place - _BAR, place + _BAR, color="black", linewidth=2)
-            label = ""  # named once
+            label = ""  # named only once

@@ -1,6 +1,6 @@
-"""The page's templates: what Jinja compiles them to is kept in the user's cache folder, as Python keeps its own modules.
+"""The page's templates. Their compiled code is kept in the user's cache folder, as Python keeps its own modules.
 
-The folder holds nothing that cannot be made again. What lies in it is run, so it is left alone where others may write to it.
+Everything in the folder can be made again. Its content is executed, so it is not used if other users may write to it.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _FILTERS = {
 
 
 def page_template() -> Template:
-    """The template of the whole page; a value that it names and does not get is an error."""
+    """The template of the whole page. A value that it names but does not get is an error."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
@@ -58,7 +58,7 @@ def page_template() -> Template:
 
 
 def _cache() -> BytecodeCache | None:
-    """The cache; None where there can be none, or where somebody else could put code there.
+    """The cache; None if there can be none, or if another user could put code there.
 
     Jinja itself compiles again when a template's text or the Python version changes, and never reads a half-written file.
     The compiled code also depends on Jinja's version and on the options; both are in the files' names.
@@ -69,7 +69,7 @@ def _cache() -> BytecodeCache | None:
         def load_bytecode(self, bucket: Bucket) -> None:
             try:
                 super().load_bytecode(bucket)
-            except Exception:  # a damaged file may raise anything; it is made again
+            except Exception:  # a damaged file may raise any error; it is made again
                 bucket.reset()
 
         def dump_bytecode(self, bucket: Bucket) -> None:

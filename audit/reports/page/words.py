@@ -1,4 +1,4 @@
-"""Figures and names of an audit in the words of the HTML report."""
+"""Figures and names of an audit as texts of the HTML report."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def percent(fraction: float | None) -> str:
 
 
 def share(hits: Hits | None) -> str:
-    """`56.6%`, or nothing where there is no image."""
+    """`56.6%`, or nothing if there is no image."""
     return percent(None if hits is None else hits.share)
 
 
@@ -62,7 +62,7 @@ def points(fraction: float) -> str:
 
 
 def printed(figures: str) -> str:
-    """Figures as the other formats word them, with the page's minus signs: `\u22120.3 [\u22120.9, +0.4]`."""
+    """Figures worded as in the other formats, with the page's minus signs: `\u22120.3 [\u22120.9, +0.4]`."""
     return NOTHING if figures == "-" else figures.replace("-", "\u2212")
 
 
@@ -74,7 +74,7 @@ def span(drop: PairedDrop | None) -> str:
 
 
 def logits(value: float) -> str:
-    """A size in logits to two digits: `0.20`, `27`, `< 0.001`."""
+    """A size in logits with two digits: `0.20`, `27`, `< 0.001`."""
     if value < 0.001:
         return "< 0.001" if value else "0"
     return f"{value:.0f}" if value >= 9.95 else f"{value:.1f}" if value >= 0.995 else f"{value:.2g}".ljust(4, "0")
@@ -113,7 +113,7 @@ def gate_limit(gate: Gate) -> str:
         return f"at least {percent(gate.limit)}"
     if gate.rule in TURNED:
         return f"below {percent(gate.limit)}"
-    digits = 1 if gate.rule == "subgroup-drop" else 9  # its limit holds the measured loss of the rest
+    digits = 1 if gate.rule == "subgroup-drop" else 9  # its limit includes the measured loss of the rest
     return f"below {margin_text(round(100 * gate.limit, digits))} points"
 
 

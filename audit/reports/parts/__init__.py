@@ -1,1 +1,1 @@
-"""What several report formats share."""
+"""Parts that several report formats share."""

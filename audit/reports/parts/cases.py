@@ -1,4 +1,4 @@
-"""The single questions behind a verdict with their answers. Reports for machines count them."""
+"""The single questions behind a verdict, with their answers. Reports for machines count them."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from skinaudit.audit.judgement.result import AuditResult, Gate, Verdict
 from skinaudit.audit.reports.parts.wording import TURNED, shown_interval
 
 _OF_SEVERAL = ("baseline-drop", "probe-drop")
-"""Gates of accuracy and, beside it, of malignant images called malignant."""
+"""Gates of accuracy, and of malignant images called malignant."""
 _FORCED = {Severity.FAIL: Verdict.FAIL, Severity.INCONCLUSIVE: Verdict.INCONCLUSIVE}
 
 
 @dataclass(frozen=True)
 class Case:
-    """A gate, or a rule that found something in one set or in the whole audit (set is None), with all that is said of it.
+    """A gate, or a rule with findings in one set or in the whole audit (set is None), with everything said about it.
 
-    outcome: None where the question was not answered and the verdict does not depend on it: a gate that binds nothing, or a
-    finding that only warns. figures: what was measured, with its bound. findings: what the audit says of it.
+    outcome: None if the question was not answered and the verdict does not depend on it: a gate that does not bind, or a
+    finding that only warns. figures: what was measured, with its bound. findings: what the audit says about it.
     """
 
     rule: str
@@ -34,17 +34,17 @@ class Case:
 
     @property
     def name(self) -> str:
-        """The rule and, where there are several of it in a set, what it is about."""
+        """The rule and, if a set has several cases of it, their subject."""
         return f"{self.rule} {self.subject}" if self.subject else self.rule
 
     @property
     def text(self) -> str:
-        """The findings, or the figures where there is nothing to say."""
+        """The findings; the figures if there are none."""
         return "; ".join(finding.text for finding in self.findings) or self.figures
 
 
 def cases(result: AuditResult) -> tuple[Case, ...]:
-    """Those of the whole audit, then those of each set and of each probe.
+    """The cases of the whole audit, then those of each set and of each probe.
 
     Invariants: every finding is in exactly one case; a case with a finding that forces a verdict has that outcome; every
     gate of the audit is a case.
@@ -72,7 +72,7 @@ def _of_gate(gate: Gate, findings: Sequence[Finding]) -> Case:
 
 
 def gate_figures(gate: Gate) -> str:
-    """What a gate measured, with its bound."""
+    """A gate's measured value and its bound."""
     if gate.counts:
         return f"{gate.value:.0f} malignant images turned benign, limit {gate.limit:.0f}"
     interval = shown_interval(gate)
@@ -92,7 +92,7 @@ def _power(gate: Gate) -> str:
 
 
 def _by_rule(findings: Sequence[Finding], *, set_title: str | None) -> Iterator[Case]:
-    """A case for each rule that has findings."""
+    """One case for each rule with findings."""
     for rule, lesion_class in dict.fromkeys((finding.rule, finding.lesion_class) for finding in findings):
         rule_findings = tuple(
             finding for finding in findings if (finding.rule, finding.lesion_class) == (rule, lesion_class)

@@ -1,4 +1,4 @@
-"""Tables on terminals of any width: words wrap, columns move below, and nothing is cut off."""
+"""Tables on terminals of any width: words wrap, columns move below, nothing is cut off."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ _GAP = 2
 
 
 def plain_console(stream: TextIO, *, width: int) -> Console:
-    """A console without colours that prints names as they are: no markup, no pictures for words."""
+    """A console without colours that prints names unchanged: no markup, no emoji codes."""
     return Console(
         file=stream, width=width, color_system=None, force_terminal=False, highlight=False, markup=False, emoji=False
     )
 
 
 def print_table(table: Table, console: Console, *, keys: int = 1) -> None:
-    """Print a table without a box whose headers and cells are str or Text, in as many parts as it needs to fit.
+    """Print a table without a box in as many parts as it needs to fit; headers and cells are str or Text.
 
-    keys: how many of the first columns name the rows. Every part repeats them, unbroken where they are short. If a single
+    keys: how many of the first columns name the rows. Every part repeats them, unbroken if they are short. If a single
     column beside them is too wide for the console, its words are broken, so no figure is cut off.
     """
     columns = table.columns
@@ -45,7 +45,7 @@ def print_table(table: Table, console: Console, *, keys: int = 1) -> None:
 
 
 def _parts(least: Sequence[int], *, keys: int, width: int) -> list[list[int]]:
-    """Columns by part: the keys and as many of the others, in their order, as fit beside them."""
+    """The columns of each part: the keys and, in order, as many others as fit beside them."""
     key_columns = list(range(keys))
     parts = [[*key_columns]]
     for index in range(keys, len(least)):
@@ -56,9 +56,9 @@ def _parts(least: Sequence[int], *, keys: int, width: int) -> list[list[int]]:
 
 
 def _shared(natural: Sequence[int], least: Sequence[int], *, width: int) -> list[int]:
-    """Widths from what the words of a column need up to what its lines need; free room is shared out evenly."""
+    """Column widths between the longest word and the longest line of each; free room is shared evenly."""
     widths, room = list(least), width - _total_width(least)
-    if room < 0:  # the widest give way
+    if room < 0:  # the widest columns become narrower
         while _total_width(widths) > width and max(widths) > 1:
             widths[widths.index(max(widths))] -= 1
         return widths

@@ -14,7 +14,7 @@ from skinaudit.engines.doctor import RuntimeReport
 
 
 def print_doctor(reports: Sequence[RuntimeReport], console: Console) -> None:
-    """Print what is installed as a table, and below it the commands that install the rest and what is wrong."""
+    """Print what is installed as a table; below it, the commands that install the rest, and problems."""
     table = new_table("runtime")
     for title in ("version", "devices", "builds", "runs"):
         table.add_column(title, overflow="fold")

@@ -1,4 +1,4 @@
-"""Compare several audits: engines of one release, or one engine over several releases."""
+"""Compares several audits: engines of one release, or one engine over several releases."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from skinaudit.audit.reports.parts.wording import first_lines, precision_text
 
 _RANKS = {Verdict.FAIL: 0, Verdict.INCONCLUSIVE: 1, Verdict.PASS: 2}
 _WORST_FIRST = (2, 1, 3, 0)
-"""Exit codes: an engine that could not be audited, then a definite loss, then one that is not decided, then a pass."""
+"""Exit codes by priority: an engine that could not be audited, a definite loss, an undecided one, a pass."""
 
 
 @dataclass(frozen=True)
 class SetEntry:
-    """What one audit found on one set. comparable: the images are those of the first audit that has a set of this title.
+    """The result of one audit on one set.
 
-    drop: from the source model; None where nothing was compared. verdict: on that drop. malignant: malignant images called
-    malignant.
+    comparable: the images are those of the first audit that has a set with this title. drop: from the source model; None if
+    nothing was compared. verdict: on that drop. malignant: malignant images called malignant.
     """
 
     title: str
@@ -43,11 +43,11 @@ class SetEntry:
 
 @dataclass(frozen=True)
 class Entry:
-    """One audited engine. label: unique in the lineup. worst: the gate that is closest to failing or fails most, None
-    without gates.
+    """One audited engine.
 
-    clinical: the audit's text if no class is malignant; None if clinical gates were applied. first_lines: the lines that
-    every report shows before its figures.
+    label: unique in the lineup. worst: the gate that is closest to failing or fails most, None without gates. clinical: the
+    audit's text if no class is malignant; None if clinical gates were applied. first_lines: the lines that every report
+    shows before its figures.
     """
 
     label: str
@@ -69,7 +69,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Refusal:
-    """An engine that could not be audited, and why."""
+    """An engine that could not be audited, and the reason."""
 
     label: str
     reason: str
@@ -77,7 +77,7 @@ class Refusal:
 
 @dataclass(frozen=True)
 class Lineup:
-    """Audits in the order in which they were named. titles: of all their sets, in the order in which they come up."""
+    """Audits in the order in which they were named. titles: of all their sets, in the order of first occurrence."""
 
     titles: tuple[str, ...]
     entries: tuple[Entry | Refusal, ...]
@@ -89,7 +89,7 @@ class Lineup:
 
 
 def line_up(answers: Sequence[tuple[Path, AuditResult | str]]) -> Lineup:
-    """Line audits up for comparison. answers: for each its path as it was named, and the audit or why there is none."""
+    """Put audits together for comparison. answers: for each, its path as named, and the audit or why there is none."""
     audits = [answer for _, answer in answers if isinstance(answer, AuditResult)]
     first_digests: dict[str, str] = {}
     for audit in audits:
@@ -103,15 +103,15 @@ def line_up(answers: Sequence[tuple[Path, AuditResult | str]]) -> Lineup:
 
 
 def worst_exit_code(lineup: Lineup) -> int:
-    """2 where an engine could not be audited, else 1 where one fails, else 3 where one is undecided, else 0."""
+    """2 if an engine could not be audited, else 1 if one fails, else 3 if one is undecided, else 0."""
     codes = [2 if isinstance(entry, Refusal) else exit_code(entry.verdict) for entry in lineup.entries]
     return min(codes, key=_WORST_FIRST.index, default=2)
 
 
 def worst_gate(gates: Sequence[Gate]) -> Gate | None:
-    """The gate that holds least: a failed one before an undecided one before a passed one, those that bind nothing last.
+    """The gate with the worst outcome: failed before undecided before passed; gates that do not bind come last.
 
-    Among equals the one whose interval (a count without one: whose value) reaches furthest beyond its limit.
+    Among equals, the one whose interval (for a count, whose value) exceeds its limit most.
     """
     return max(gates, key=lambda gate: (-_rank(gate), _excess(gate)), default=None)
 
@@ -122,7 +122,7 @@ def _rank(gate: Gate) -> int:
 
 
 def _excess(gate: Gate) -> float:
-    """How far the bad end of the interval lies beyond the limit, in images for a count; one that holds has no interval."""
+    """How far the worse end of the interval is beyond the limit; in images for a count, which has no interval."""
     if gate.interval is None and gate.judgement.verdict is Verdict.PASS:
         return -math.inf
     if gate.rule == "floor":
@@ -185,5 +185,5 @@ def _labels(answers: Sequence[tuple[Path, AuditResult | str]]) -> list[str]:
 def _names(answers: Sequence[tuple[Path, AuditResult | str]]) -> Iterator[list[str]]:
     yield [path.name if isinstance(answer, str) else answer.engine.name for path, answer in answers]
     yield [path.name if isinstance(answer, str) else f"{answer.run_name}/{answer.engine.name}" for path, answer in answers]
-    # An absolute path tells of a machine.
+    # An absolute path would identify a machine.
     yield [path.name if path.is_absolute() else PurePath(path).as_posix() for path, _ in answers]

@@ -1,4 +1,4 @@
-"""A lineup of audits as tables of text, which every form of it shows."""
+"""A lineup of audits as tables of text, shared by all its formats."""
 
 from __future__ import annotations
 
@@ -10,13 +10,15 @@ from skinaudit.audit.reports.parts.cases import gate_figures
 from skinaudit.audit.reports.parts.lineup import Entry, Lineup, Refusal, SetEntry
 
 OTHER_IMAGES = "\N{NOT EQUAL TO}"
-"""Marks a figure on other images than the first audit's."""
+"""Marks a figure on other images than those of the first audit."""
 
 
 @dataclass(frozen=True)
 class Table:
-    """Cells of text. rows: a row of one cell is a heading of those below it. numbers: how many columns after the first are
-    figures, to be set to the right. sentences: whether the last column holds these, which a narrow page shows below.
+    """Cells of text.
+
+    rows: a row with one cell is a heading for the rows below it. numbers: how many columns after the first are figures,
+    aligned to the right. sentences: whether the last column contains sentences, which a narrow page shows below the table.
     """
 
     heads: tuple[str, ...]
@@ -26,14 +28,14 @@ class Table:
 
     @property
     def narrow(self) -> Table:
-        """The table without its last column where that holds sentences."""
+        """The table without its last column if that contains sentences."""
         if not self.sentences:
             return self
         return replace(self, heads=self.heads[:-1], rows=tuple(row[:-1] for row in self.rows), sentences=False)
 
 
 def tables(lineup: Lineup) -> tuple[Table, ...]:
-    """The engines with their verdicts, then the sets, then the probes, each engine by engine."""
+    """The engines with their verdicts, then the sets, then the probes, each by engine."""
     of_engines = ("engine", "precision", "runtime", "verdict", "worst gate")
     all_tables = [Table(of_engines, tuple(map(_engine, lineup.entries)), 0, sentences=True)]
     if lineup.titles:
@@ -46,7 +48,7 @@ def tables(lineup: Lineup) -> tuple[Table, ...]:
 
 
 def notes(lineup: Lineup) -> tuple[str, ...]:
-    """What a reader has to know of the tables, in whole lines."""
+    """What a reader must know about the tables, in whole lines."""
     sets = [set_entry for entry in lineup.audited for set_entry in entry.sets]
     lines = []
     if any(entry.synthetic for entry in lineup.audited):
@@ -64,7 +66,7 @@ def notes(lineup: Lineup) -> tuple[str, ...]:
 
 
 def _by_engine(lineup: Lineup, lines_of: Callable[[Entry], Iterable[str]]) -> list[str]:
-    """Lines about single engines. A line about several of them is said once, with their labels before it."""
+    """Lines about single engines. A line about several engines is printed once, after their labels."""
     labels: dict[str, list[str]] = {}
     for entry in lineup.audited:
         for line in lines_of(entry):

@@ -1,4 +1,4 @@
-"""The operating point and the figures of probabilities as every report words them."""
+"""The operating point and the figures of probabilities, worded for all reports."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from skinaudit.audit.judgement.result import AuditResult
 
 @dataclass(frozen=True)
 class Row:
-    """One figure of one set: its name, source and engine as text, and the drop with its interval; NOTHING where none."""
+    """One figure of one set: its name, source and engine as text, the drop with its interval; NOTHING for none."""
 
     name: str
     source: str
@@ -23,7 +23,7 @@ class Row:
 
 
 def operating_text(result: AuditResult) -> str:
-    """The threshold with what it reached on the validation images, or why there is none."""
+    """The threshold and its figures on the validation images, or why there is none."""
     point, prevalence = result.operating_point, result.policy.operating_prevalence
     if point is None:
         return f"no operating point: {result.operating_point_lacking}"

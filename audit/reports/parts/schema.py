@@ -30,7 +30,7 @@ _SCALARS: Mapping[Any, Mapping[str, Any]] = {
 
 
 def audit_schema() -> dict[str, Any]:
-    """The JSON Schema (draft 2020-12) of what `skinaudit audit` writes; dataclasses and enumerations are under $defs."""
+    """The JSON Schema (draft 2020-12) of the reports of `skinaudit audit`; dataclasses and enumerations are in $defs."""
     definitions: dict[str, Any] = {}
     _schema(AuditResult, definitions)
     root = definitions.pop(AuditResult.__name__)
@@ -50,11 +50,11 @@ def schema_text() -> str:
 
 
 def _schema(hint: Any, definitions: dict[str, Any]) -> dict[str, Any]:
-    """The schema of a type hint; what has a name of its own goes to `definitions` and is referred to."""
+    """The schema of a type hint. Named types go to `definitions` and are referred to."""
     if is_dataclass(hint) or (isinstance(hint, type) and issubclass(hint, Enum)):
         name: str = hint.__name__  # type: ignore[union-attr]
         if name not in definitions:
-            definitions[name] = {}  # against endless recursion
+            definitions[name] = {}  # prevents endless recursion
             definitions[name] = _object(hint, definitions) if is_dataclass(hint) else _enumeration(hint)
         return {"$ref": f"#/$defs/{name}"}
     origin, arguments = get_origin(hint), get_args(hint)
@@ -96,7 +96,7 @@ def _enumeration(hint: Any) -> dict[str, Any]:
 
 
 def _titled(hint: Any) -> dict[str, str]:
-    """Title and description: the name, and the first sentence of the docstring where a person wrote one."""
+    """Title and description: the name, and the first paragraph of the docstring if a person wrote one."""
     text = " ".join((inspect.cleandoc(hint.__doc__ or "")).split("\n\n")[0].split())
     written = text and not text.startswith(f"{hint.__name__}(")
     return {"title": hint.__name__, **({"description": text.split(". ")[0].rstrip(".") + "."} if written else {})}

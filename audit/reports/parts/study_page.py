@@ -1,4 +1,4 @@
-"""A study as a Markdown page: the paper's two tables beside its own figures, the stale set, and everything else."""
+"""A study as a Markdown page: the paper's two tables with its own figures, the stale set, and everything else."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ _ORDER = tuple(_ATTACKS)
 
 
 def _title(attack: str) -> str:
-    """How tables call an attack; sets that a user added to a run go by the names of their attacks."""
+    """The name of an attack in tables. Sets that a user added to a run have the names of their attacks."""
     return _ATTACKS.get(attack) or safe(attack)
 
 
 def _place(attack: str) -> tuple[int, str]:
-    """Where an attack stands in a table: added ones at the end."""
+    """The position of an attack in a table; added ones come last."""
     return (_ORDER.index(attack) if attack in _ATTACKS else len(_ORDER), attack)
 
 
 def render(study: Study, *, command: str, remaining: Sequence[str], settings: str, plot: str | None) -> str:
-    """The page. command: what made it. remaining: names of stages that are not done. settings: as TOML. plot: its file."""
+    """The page. command: that made it. remaining: names of stages that are not done. settings: as TOML. plot: its file."""
     parts: Iterable[list[str]] = (
         _head(study, command, remaining), _table_one(study), _table_two(study), _stale(study, plot), _splits(study),
         _all_figures(study), _times(study), _not_done(study, remaining),
@@ -66,7 +66,7 @@ def _head(study: Study, command: str, remaining: Sequence[str]) -> list[str]:
 
 
 def _table_one(study: Study) -> list[str]:
-    """Accuracy of every model on clean images and on its own sets, beside the paper's."""
+    """Accuracy of every model on clean images and on its own sets, and the paper's."""
     lines = [
         "## Table I: white-box attacks", "",
         "Each adversarial set is crafted on the model that it is shown to. `paper`: the figure in the paper's Table I.", "",
@@ -84,7 +84,7 @@ def _table_one(study: Study) -> list[str]:
 
 
 def _table_two(study: Study) -> list[str]:
-    """PGD sets of the standard models, shown to every standard model."""
+    """PGD sets of the standard models, tested on every standard model."""
     rows = [
         row for row in study.rows
         if row.attack == "pgd" and row.crafted_on is not None and not row.model.hardened and not row.crafted_on.hardened
@@ -106,7 +106,7 @@ def _table_two(study: Study) -> list[str]:
 
 
 def _stale(study: Study, plot: str | None) -> list[str]:
-    """Hardened models under sets crafted on the standard model, on themselves, and by AutoAttack."""
+    """Hardened models on sets crafted on the standard model, on themselves, and by AutoAttack."""
     models = [model for model in _models(study) if model.hardened]
     if not models:
         return []
@@ -151,7 +151,7 @@ def _stale_sentences(study: Study, models: Sequence[StudyModel]) -> Iterator[str
 
 
 def _splits(study: Study) -> list[str]:
-    """What the paper's random split adds: test lesions that have other images in training."""
+    """The effect of the paper's random split: test lesions that have other images in training."""
     kinds: dict[tuple[str, str, bool], dict[str, Row]] = {}
     for row in study.rows:
         if row.attack == "clean":
@@ -241,7 +241,7 @@ def _conditions(study: Study, model: StudyModel) -> list[Row]:
 
 
 def _models(study: Study) -> list[StudyModel]:
-    """One model for what differs in the seed alone: the paper's recipe and the split by lesions first."""
+    """One model for those that differ only in the seed; the paper's recipe and the split by lesions come first."""
     kinds = {(row.model.recipe != "paper", row.model.split, row.model.arch, row.model.hardened): row.model
              for row in reversed(study.rows) if row.attack == "clean"}  # fmt: skip
     return [kinds[key] for key in sorted(kinds)]

@@ -1,4 +1,4 @@
-"""Subgroups as every report shows them: those that lose most in a short table, all of them column by column."""
+"""Subgroups as every report shows them: those with the largest losses in a short table, and all of them by column."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from skinaudit.audit.judgement.result import AuditResult, Verdict
 from skinaudit.audit.judgement.subgroup_gates import RULE, judged, subject_of
 
 WORST = 5
-"""Rows of the short table."""
+"""Number of rows in the short table."""
 OPEN, SMALL, ASIDE = "no clear loss", "too small to decide", "not judged"
-"""What is said of a subgroup that does not fail."""
+"""The answer for a subgroup that does not fail."""
 FEW_ROWS = 24
-"""Rows of a column's table up to which a page shows it unfolded."""
+"""Largest number of rows of a column's table that a page shows unfolded."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One figure of one subgroup in one set. answer: FAIL, OPEN, SMALL or ASIDE; empty where nothing was compared."""
+    """One figure of one subgroup in one set. answer: FAIL, OPEN, SMALL or ASIDE; empty if nothing was compared."""
 
     set: SetResult
     subgroup: SubgroupResult
@@ -38,7 +38,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Part:
-    """All rows of a column, by subgroup; values of the data that no row shows are unknown there, or too rare."""
+    """All rows of a column, by subgroup. Values of the data without a row are unknown there, or too rare."""
 
     name: str
     subgroups: tuple[tuple[str, tuple[Row, ...]], ...]
@@ -47,8 +47,7 @@ class Part:
 
 
 def worst_rows(result: AuditResult) -> list[Row]:
-    """Those that failed, and of the others that decide something those with most evidence of losing more than
-    the rest of their set."""
+    """The failed ones, then, of the others that decide something, those with the strongest evidence of an extra loss."""
     compared = [row for row in _rows(result) if row.share.drop is not None and row.answer not in (SMALL, ASIDE)]
     return sorted(compared, key=lambda row: (not row.failed, *_chance(row)))[: max(WORST, sum(r.failed for r in compared))]
 
@@ -68,7 +67,7 @@ def parts(result: AuditResult) -> list[Part]:
 
 
 def subgroups_text(result: AuditResult) -> str:
-    """How many subgroups there are and which are judged, in one line; empty where the data name none."""
+    """How many subgroups there are and which are judged, in one line; empty if the data have none."""
     if not result.subgroups:
         return ""
     names = ", ".join(f"{len(column.values)} by {column.name.replace('_', ' ')}" for column in result.subgroups)
@@ -112,7 +111,7 @@ def _of_earlier_test(result: AuditResult) -> bool:
 
 
 def _chance(row: Row) -> tuple[float, float]:
-    """How likely so large a loss is where the subgroup loses no more than the rest; among equals the largest first."""
+    """How likely such a loss is if the subgroup loses no more than the rest; among equals, the largest first."""
     share = row.share
     if share.drop is None or share.excess is None:
         return 1.0, 0.0

@@ -1,4 +1,4 @@
-"""Where reports go: `FORMAT=FILE` from the command line, checked before an audit and written after it."""
+"""Destinations of reports: `FORMAT=FILE` from the command line, checked before an audit and written after it."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from skinaudit.errors import InvalidInputError
 
 STDOUT = "-"
 ENGINE = "{engine}"
-"""Stands for an engine's file name in the name of a report, where several engines are audited at once."""
+"""Placeholder for an engine's file name in the name of a report, if several engines are audited together."""
 
 
 @dataclass(frozen=True)
 class Target:
-    """A report to write. path: None for standard output. Invariant: there is such a format."""
+    """A report to write. path: None for standard output. Invariant: the format exists."""
 
     format: str
     path: Path | None
@@ -31,11 +31,11 @@ class Target:
 def parse_targets(
     texts: Sequence[str], *, occupied: Sequence[Path] = (), kind: reports.Kind = "audit"
 ) -> tuple[Target, ...]:
-    """Targets from texts such as `junit=audit.xml`, where the file `-` is standard output.
+    """Targets from texts such as `junit=audit.xml`; the file `-` means standard output.
 
-    occupied: files that are written to already. kind: of what is shown. Raises InvalidInputError for a text of another form,
-    an unknown format, a place that cannot be written to, and two reports in one place; MissingDependencyError where a
-    format's libraries are not installed.
+    occupied: files that are already written to. kind: of what is shown. Raises InvalidInputError for a text of another form,
+    an unknown format, a place that cannot be written to, and two reports in one place; MissingDependencyError if a format's
+    libraries are not installed.
     """
     targets: list[Target] = []
     for text in texts:
@@ -59,9 +59,9 @@ def parse_targets(
 
 
 def write_targets(targets: Sequence[Target], result: AuditResult | Lineup, kind: reports.Kind = "audit") -> str | None:
-    """Write each report atomically; returns the text for standard output, None where no report goes there.
+    """Write each report atomically; returns the text for standard output, None if no report goes there.
 
-    All are rendered before the first is written.
+    All reports are rendered before the first is written.
     """
     texts = [reports.render(target.format, result, kind) for target in targets]
     printed = None
@@ -75,14 +75,14 @@ def write_targets(targets: Sequence[Target], result: AuditResult | Lineup, kind:
 
 @dataclass(frozen=True)
 class Plan:
-    """An engine to audit, where its JSON report goes (None where it cannot be written), and what else is written of it."""
+    """An engine to audit, the place of its JSON report (None if it cannot be written), and its other reports."""
 
     engine: Path
     report: Path | None
     targets: tuple[Target, ...]
 
     def write(self, result: AuditResult) -> str | None:
-        """Write every report atomically; returns the text for standard output, None where none goes there."""
+        """Write every report atomically; returns the text for standard output, None if no report goes there."""
         if self.report is not None:
             write_json(self.report, to_json(result))
         return write_targets(self.targets, result)
@@ -98,14 +98,14 @@ def plan_reports(
     sets: Path | None = None,
     remark: Callable[[str], None] = lambda _: None,
 ) -> tuple[Plan, ...]:
-    """The files that the reports on each engine go to, checked before the first audit.
+    """The files of the reports on each engine, checked before the first audit.
 
     output: of the JSON report; by default it is in the run's audits folder, or beside the engine if there is no run. The
-    file name also names the folder `sets` if that is not the run's own. report_texts: as parse_targets takes them. With
-    several engines, both need ENGINE in their file names. remark: takes a line if the default place cannot be written to,
-    such as a read-only run; the audit is then made without a JSON report. Raises InvalidInputError if ENGINE is missing, if
-    `output` cannot be written, if the run's folder of audits is elsewhere, if two reports would go to one place or one onto
-    the baseline, and as parse_targets.
+    file name also names the folder `sets` if that is not the run's own. report_texts: see parse_targets. With several
+    engines, both need ENGINE in their file names. remark: called with a line if the default place cannot be written to, such
+    as a read-only run; the audit is then made without a JSON report. Raises InvalidInputError if ENGINE is missing, if
+    `output` cannot be written, if the run's folder of audits is elsewhere, or if a report would overwrite another one or the
+    baseline. Also raises the errors of parse_targets.
     """
     if len(engines) > 1:
         if output is not None and ENGINE not in str(output):
@@ -145,7 +145,7 @@ def _report_path(engine: Path, output: Path | None, *, emulate: bool, sets: Path
 
 
 def _of_sets(sets: Path | None, run: RunFolder | None) -> str:
-    """What the name of a report says of a folder of sets that is not the run's own, so that it replaces no other report."""
+    """The part of a report's name for a folder of sets that is not the run's own, so that it replaces no other report."""
     if sets is None or (run is not None and real(sets) == real(run.sets)):
         return ""
     if run is None and not (sets / EXTERNAL_FILE).exists():

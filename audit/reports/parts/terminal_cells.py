@@ -1,4 +1,4 @@
-"""Pieces of what a terminal shows: a table without lines, cells, and lines of text."""
+"""Parts of the terminal output: a table without lines, cells, and lines of text."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ STYLES = {Verdict.PASS: "green", Verdict.FAIL: "bold red", Verdict.INCONCLUSIVE:
 
 
 def new_table(first: str) -> Table:
-    """A table without lines between its cells, whose first column has this title."""
+    """A table without lines between its cells; `first` is the title of its first column."""
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
     table.add_column(first)
     return table
 
 
 def set_name(set_result: SetResult, result: AuditResult) -> str:
-    """The title of a set, with a star where it is a transfer set."""
+    """The title of a set, with a star for a transfer set."""
     title = set_result.title if set_result.white_box or set_result.clean else f"{set_result.title} *"
-    # Broken in two, so that it fits beside the figures.
+    # Broken into two lines, so that it fits beside the figures.
     return "\n".join((title, *map(str.strip, EMULATION.split(",")))) if result.emulated else title
 
 
 def verdict_text(judgement: Judgement | None) -> Text:
-    """A verdict in its colour."""
+    """A verdict in colour."""
     if judgement is None:
         return Text("not compared")
     return Text(judgement.verdict.value, style=STYLES[judgement.verdict])
 
 
 def print_line(console: Console, text: str, *, style: str = "") -> None:
-    """Print a text on a line of its own, broken where the console is too narrow."""
+    """Print a text on its own line, wrapped if the console is too narrow."""
     console.print(Text(text, style=style), soft_wrap=False)
 
 
@@ -49,5 +49,5 @@ def pair(source: float | None, engine: float | None) -> str:
 
 
 def hits_share(hits: Hits | None) -> str:
-    """A share of right answers, in percent."""
+    """A share of correct answers, in percent."""
     return NOTHING if hits is None or hits.share is None else f"{100 * hits.share:.1f}"

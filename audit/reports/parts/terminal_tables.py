@@ -1,4 +1,4 @@
-"""The tables of an audit on a terminal; each fits into 80 columns, and into fewer in parts."""
+"""The tables of an audit on a terminal. Each fits into 80 columns; with fewer columns it is split into parts."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _FINDINGS = {
 
 
 def drops_table(result: AuditResult) -> Table:
-    """Accuracy of source and engine in each set, and the verdict on the drop."""
+    """Accuracy of source and engine on each set, and the verdict on the drop."""
     table = new_table("set")
     for title in ("source", "engine", f"drop, {result.policy.confidence:.0%} interval", "margin"):
         table.add_column(title, justify="right", no_wrap=True)
@@ -51,7 +51,7 @@ def drops_table(result: AuditResult) -> Table:
 
 
 def clinical_table(result: AuditResult) -> Table:
-    """Malignant called malignant, with the verdict on it, and the cancers that turned benign."""
+    """Malignant called malignant with its verdict, and the cancers that turned benign."""
     table = new_table("malignant called malignant")
     for title in ("source", "engine", f"drop, {result.policy.confidence:.0%} interval", "margin"):
         table.add_column(title, justify="right", no_wrap=True)
@@ -89,7 +89,7 @@ def figures_table(result: AuditResult) -> Table:
 
 
 def operating_table(result: AuditResult) -> Table:
-    """Source and engine beside each other: area, sensitivity and specificity at the threshold, calibration."""
+    """Source and engine: area, sensitivity and specificity at the threshold, calibration."""
     table = new_table("malignant score")
     for title in ("ROC AUC", "sensitivity", "specificity", "calibration\nerror", "Brier"):
         table.add_column(title, justify="right", no_wrap=True)
@@ -100,7 +100,7 @@ def operating_table(result: AuditResult) -> Table:
 
 
 def sensitivities_table(result: AuditResult) -> Table:
-    """Rows of a set: source, engine and the power of the gates; columns are classes with their images, malignant first."""
+    """For each set, rows for source, engine and the power of the gates; columns are classes, malignant first."""
     if len(result.classes) > MANY_CLASSES:
         return _table_of_many_classes(result)
     powers = {(gate.set, gate.lesion_class): gate.power for gate in result.gates if gate.rule == "class-sensitivity"}
@@ -128,7 +128,7 @@ def sensitivities_table(result: AuditResult) -> Table:
 
 
 def _table_of_many_classes(result: AuditResult) -> Table:
-    """Rows of a class, malignant first; columns are sets, source and engine."""
+    """One row per class, malignant first; columns are sets, source and engine."""
     table = new_table("sensitivity, %, source -> engine")
     table.add_column("", no_wrap=True)
     table.add_column("images", justify="right", no_wrap=True)
@@ -146,7 +146,7 @@ def _table_of_many_classes(result: AuditResult) -> Table:
 
 
 def probes_table(result: AuditResult) -> Table:
-    """Robust accuracy by replay and under fresh attacks, on the images that were attacked."""
+    """Robust accuracy by replay and under fresh attacks, on the attacked images."""
     table = new_table("fresh attack")
     for title in ("replay", f"fresh, {result.policy.confidence:.0%} interval", "worst", "reference", "images"):
         table.add_column(title, justify="right", no_wrap=True)
@@ -163,7 +163,7 @@ def probes_table(result: AuditResult) -> Table:
 
 
 def baseline_table(result: AuditResult) -> Table:
-    """Right answers of an earlier engine and of this one, and the answer to whether this one is worse."""
+    """Correct answers of an earlier engine and of this one, and whether this one is worse."""
     table = new_table("against the baseline")
     for title in ("baseline", "engine", f"drop, {result.policy.confidence:.0%} interval", "margin"):
         table.add_column(title, justify="right", no_wrap=True)
@@ -178,7 +178,7 @@ def baseline_table(result: AuditResult) -> Table:
 
 
 def subgroups_table(result: AuditResult) -> Table:
-    """The subgroups that lose most."""
+    """The subgroups with the largest losses."""
     table = new_table("subgroup")
     table.add_column("set")
     for title in ("images", "source", "engine", f"drop, {result.policy.confidence:.0%} interval"):
@@ -193,7 +193,7 @@ def subgroups_table(result: AuditResult) -> Table:
 
 
 def external_table(external: ExternalResult) -> Table:
-    """Own test beside external validation."""
+    """Own test and external validation."""
     table = new_table("set")
     table.add_column("figure", no_wrap=True)
     for title in ("own test", external.name, "engine there", "difference"):
@@ -205,7 +205,7 @@ def external_table(external: ExternalResult) -> Table:
 
 
 def findings_table(result: AuditResult) -> Table:
-    """The findings, the gravest first."""
+    """The findings, the most severe first."""
     grid = Table.grid(padding=(0, 2, 0, 0))
     grid.add_column(no_wrap=True)
     grid.add_column(overflow="fold")

@@ -10,7 +10,7 @@ from skinaudit.audit.transfer import TransferMatrix
 
 
 def print_transfer(matrix: TransferMatrix, console: Console) -> None:
-    """Print the transfer matrix: robust accuracy with the balanced one behind it, clean images first."""
+    """Print the transfer matrix: robust accuracy, followed by the balanced one; clean images first."""
     if matrix.synthetic:
         print_line(console, "SYNTHETIC images: these figures say nothing about patients", style="bold magenta")
     print_line(console, f"{matrix.attack}   {matrix.dataset}   {matrix.images:,} images, {matrix.lesions:,} lesions")

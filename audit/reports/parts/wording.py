@@ -1,4 +1,4 @@
-"""Figures and facts of an audit, in the words that all reports share."""
+"""Figures and facts of an audit, worded for all reports."""
 
 from __future__ import annotations
 
@@ -22,13 +22,14 @@ MANY_CLASSES = 10
 TURNED = ("turned-benign", "baseline-malignant-to-benign")
 """Rules of gates on a share of malignant images, not on a drop."""
 _LONGEST = 1_000
-"""Characters of a single text at most in Markdown."""
+"""Largest number of characters of a single text in Markdown."""
 
 
 def margin_points(set_result: SetResult, result: AuditResult) -> float:
     """Points of accuracy that this set may lose: its own margin if the policy has one for it."""
     limits = (gate.limit for gate in result.gates if gate.rule == "drop" and gate.set == set_result.title)
-    return round(100 * next(limits, result.policy.margin / 100), 9)  # 9: 1.1 points are no binary fraction
+    # 9 decimals, because 1.1 points is not a binary fraction
+    return round(100 * next(limits, result.policy.margin / 100), 9)
 
 
 def clinical_rows(result: AuditResult) -> Iterator[tuple[SetResult, Gate, Gate | None]]:
@@ -57,7 +58,7 @@ def turned_benign_text(gate: Gate | None) -> str:
 
 
 def turned_since_text(gate: Gate) -> tuple[str, str]:
-    """How many images turned benign since the baseline, and how many may, of a gate on their number or on their share."""
+    """How many images turned benign since the baseline, and how many may, for a gate on their number or on their share."""
     if gate.counts:
         return counted_images(gate.value), counted_images(gate.limit)
     return turned_benign_text(gate), f"below {percent(gate.limit)}"
@@ -93,8 +94,11 @@ def external_text(external: ExternalResult) -> str:
 
 
 def external_rows(external: ExternalResult) -> Iterator[tuple[str, str, str, str, str, str, str]]:
-    """What a table of own test beside external validation shows: set, figure, own test, external, engine on the external
-    images, their difference in points, and whether chance explains it. No rows where there is no own test at all."""
+    """Rows for the table of own test and external validation.
+
+    Each has: set, figure, own test, external, engine on the external images, their difference in points, and whether chance
+    explains it. Empty if there is no own test at all.
+    """
     if all(figure.own is None for figure in external.figures):
         return
     for figure in external.figures:
@@ -115,7 +119,7 @@ def _estimate_text(estimate: Estimate | None) -> str:
 
 
 NO_OWN_TEST = "no comparison with the test images of its run: the run of this engine is not known here"
-"""Stands in place of that table."""
+"""Shown in place of that table."""
 
 
 EXTERNAL_NOTE = (
@@ -127,7 +131,7 @@ EXTERNAL_NOTE = (
 
 
 POWER = "power: the probability that an engine as good as its source passes the gate on these images"
-"""What every report that shows a power says of it."""
+"""Note in every report that shows a power."""
 
 
 def precision_text(result: AuditResult) -> str:
@@ -217,12 +221,12 @@ def markdown_text(text: str) -> str:
 
 
 def _escaped_start(start: re.Match[str]) -> str:
-    """The beginning of a line that would make it an item of a list, or the line above it a heading."""
+    """The start of a line that would make it a list item, or the line above it a heading."""
     return f"{start[0]}\N{ZERO WIDTH NON-JOINER}" if start[0].isdigit() else f"\\{start[0]}"
 
 
 def powers_text(result: AuditResult) -> str:
-    """The power of each gate that is not of a single class, set by set: `clean: accuracy 73%; pgd linf 2/255: ...`."""
+    """The power of each gate that is not about a single class, by set: `clean: accuracy 73%; pgd linf 2/255: ...`."""
     by_set: dict[str, list[str]] = {}
     for gate in result.gates:
         if gate.power is not None and gate.lesion_class is None:

@@ -26,7 +26,7 @@ def test_it_is_a_schema_whose_objects_are_closed_and_told_about() -> None:
         assert part.get("additionalProperties", False) is False
         assert part["title"]
     assert schema["$defs"]["Verdict"]["enum"] == ["PASS", "FAIL", "INCONCLUSIVE"]
-    assert schema["$defs"]["Hits"]["description"] == "How many of `count` images were answered rightly."
+    assert schema["$defs"]["Hits"]["description"] == "Number of correct answers among `count` images."
 
 
 def test_real_audits_fit(audits: dict[str, Any]) -> None:
