@@ -177,6 +177,8 @@ def train(
             **options,
         )
     manifest = trained.manifest
+    if not trained.first:
+        return
     if as_json:
         facts = {
             "run": trained.folder.as_posix(), "synthetic": manifest.synthetic, "data": manifest.data,
