@@ -21,8 +21,6 @@ from skinaudit.errors import InvalidInputError
 
 RecipeName = Literal["paper", "default"]
 SplitName = Literal["lesion", "paper"]
-MAX_SEEDS = 1000
-"""Seeds that a study may have: a million would be eight million trainings, and minutes to list them."""
 _NAME = re.compile(r"([a-z0-9_]+)-(paper|default)-(standard|hardened)-(lesion|paper)-seed(\d+)")
 _AGAIN = "delete it, and the stage is done again"
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from skinaudit.artifacts.study_folder import MAX_SEEDS
 from skinaudit.commands.grouped_help import GroupedCommand
 from skinaudit.commands.library.arguments import thread_count
 from skinaudit.commands.library.optional import TRAINING, need
@@ -50,7 +49,7 @@ _SECTIONS = {
               help="Weights that an architecture starts from. Can be repeated.")  # fmt: skip
 @click.option("--precision", type=click.Choice(["usual", "fp32", "tf32", "bf16"]), default=None,
               help="Precision of the training steps, as for `skinaudit train`; usual is its default.")  # fmt: skip
-@click.option("--seeds", type=click.IntRange(1, MAX_SEEDS), default=None, help="Number of seeds, from 0 on.")
+@click.option("--seeds", type=click.IntRange(1), default=None, help="Number of seeds, from 0 on.")
 @click.option("--out", type=click.Path(path_type=Path), default=None,
               help="Folder of the study  [default: runs/paper-SCALE].")  # fmt: skip
 @click.option("--minutes", type=click.FloatRange(0, min_open=True), default=None,

@@ -11,10 +11,11 @@ from click.testing import CliRunner
 from skinaudit.cli import commands
 
 ONLY_LONGER = {
-    "--batch", "--epochs", "--images", "--jobs", "--minutes", "--probe-images", "--probe-queries", "--rebuilds", "--take",
-    "--verbose",
+    "--batch", "--epochs", "--images", "--jobs", "--minutes", "--probe-images", "--probe-queries", "--rebuilds", "--seeds",
+    "--take", "--verbose",
 }  # fmt: skip
-"""Options without a largest value: there are no more images, cores or candidates than there are, or the rest takes time."""
+"""Options without a largest value: there are no more images, cores or candidates than there are, the rest takes time, or the
+command has a limit of its own."""
 
 
 def numbers(kind: click.ParamType) -> Iterator[click.IntRange | click.FloatRange]:

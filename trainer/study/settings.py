@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from skinaudit.artifacts.plain_values import read_toml
-from skinaudit.artifacts.study_folder import MAX_SEEDS, RecipeName, SplitName
+from skinaudit.artifacts.study_folder import RecipeName, SplitName
 from skinaudit.artifacts.threat_model import ThreatModel, parse_eps
 from skinaudit.artifacts.typed_json import Range, build
 from skinaudit.errors import InvalidInputError
@@ -17,6 +17,7 @@ from skinaudit.trainer import architectures
 
 _AGAIN = "`skinaudit paper --show` prints the settings of a scale to start from"
 _Positive = Annotated[int, Range(1)]
+_MOST_SEEDS = 1000  # each has eight trainings; many more take minutes to list
 
 
 @dataclass(frozen=True)
@@ -68,13 +69,15 @@ class StudySettings:
     attack_steps: _Positive
     hardening_steps: _Positive
     precision: Literal["usual", "fp32", "tf32", "bf16"]
-    seeds: Annotated[int, Range(1, MAX_SEEDS)]
+    seeds: _Positive
     splits: tuple[SplitName, ...]
     recipes: tuple[RecipeName, ...]
     autoattack: AutoAttackSettings
     architectures: tuple[ArchitectureSettings, ...]
 
     def __post_init__(self) -> None:
+        if self.seeds > _MOST_SEEDS:
+            raise InvalidInputError(f"seeds {self.seeds}: a study has at most {_MOST_SEEDS:,}")
         self.threat_model.on_grid()
         for architecture in self.architectures:
             architectures.load(architecture.name)
