@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal
@@ -92,7 +92,7 @@ class Training:
     computing: Computing = FP32
     attacks: tuple[str, ...] = SET_ATTACKS
     for_int8: float = 0.0
-    processes: int = 1
+    processes: int = field(default_factory=lambda: this_worker().size)
 
     def options(self) -> dict[str, Any]:
         """The settings that do not depend on the data, as plain JSON values."""
@@ -125,7 +125,6 @@ def train_run(
     another training is writing there.
     """
     worker, report = this_worker(), report or Reporter()
-    training = replace(training, processes=worker.size)
     with joined(worker, training_device()) as group:
         if not worker.writes:
             _fit(dataset, training, out=out, resume=resume, report=Reporter(), group=group)

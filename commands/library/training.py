@@ -129,7 +129,7 @@ def train(
         arch=arch, width=width, size=size, recipe=chosen, hardening=hardened, threat_model=bounds, split=split or "lesion",
         seed=seed, weights=None if weights is None else str(weights), threads=thread_count(threads), head=head,
         threshold=threshold, calibrate=calibrate, specificities=tuple(specificity), computing=computing,
-        for_int8=for_int8, attacks=tuple(attack) or SET_ATTACKS, processes=worker.size,
+        for_int8=for_int8, attacks=tuple(attack) or SET_ATTACKS,
     )  # fmt: skip
     set_plans(bounds, training.attacks)  # before any time is spent
     if for_int8 and weights is None and first_epoch(for_int8, epochs=chosen.epochs) == 0:
