@@ -20,6 +20,8 @@ from skinaudit.engines.open import open_emulated
 from skinaudit.errors import EngineError, MissingDependencyError
 
 _OVERFLOWN = -1  # in place of a class
+_AT_ONCE = 8
+"""Images of a batch. The emulation writes all numbers between its layers twice; those of 8 images fit into the cache."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,7 @@ def emulate_half_precision(
     except MissingDependencyError as error:
         return HalfPrecision(manifest.asked, unseen=str(error))
     frames = odd_frames(inputs.clean, np.random.default_rng(seed))
+    batch_size = batch_size if halved.description.batches else min(_AT_ONCE, batch_size)
     return compare_with_emulation(manifest.asked, answered, halved, frames, batch_size=batch_size)
 
 

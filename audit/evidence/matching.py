@@ -278,10 +278,12 @@ class _Rows:
         run_bias, bias_slack = bias.value[order], bias.slack[order]
         slack = self.weight.slack.reshape(rows) + self.loose * np.abs(value)
         slack = slack + _NEGLIGIBLE * np.abs(wanted).max(axis=1, initial=0, keepdims=True)
-        factors, loose = self._factors(value, wanted, Constant(run_bias, bias_slack), slack)
         unmoved = self.bias.slack + bias_slack + self.corrected + _NEGLIGIBLE * np.abs(self.bias.value)
         fits = (np.abs(value - wanted) <= slack + run_slack).all(axis=1)  # then 1 fits as well as the estimate
         fits &= np.abs(self.bias.value - run_bias) <= unmoved  # a bias can show this even if rounded weights cannot
+        if fits.all() and not self.loose.any():  # then every factor is 1, and the steps below would compare the same again
+            return ~fits, np.ones(len(value)), np.zeros(len(value))
+        factors, loose = self._factors(value, wanted, Constant(run_bias, bias_slack), slack)
         loose = np.where(fits & ~self.loose.any(axis=1), 0.0, loose + np.where(fits, np.abs(factors - 1), 0.0))
         factors = np.where(fits, 1.0, factors)
         scaled, by = wanted * factors[:, None], np.abs(factors)
@@ -431,6 +433,8 @@ def _with_half_slack(layer: Layer) -> Layer:
 
 
 def _scaled(weight: Constant, factors: Array, *, axis: int) -> Constant:
+    if (factors == 1).all():
+        return weight
     shape = [-1 if at == axis else 1 for at in range(weight.value.ndim)]
     by = factors.reshape(shape)
     return Constant(weight.value * by, weight.slack * np.abs(by))
@@ -438,6 +442,8 @@ def _scaled(weight: Constant, factors: Array, *, axis: int) -> Constant:
 
 def _reordered(weight: Constant, order: NDArray[np.intp]) -> Constant:
     """The weights with inputs in the run's order."""
+    if (order == np.arange(len(order))).all():
+        return weight
     value, slack = np.empty_like(weight.value), np.empty_like(weight.slack)
     value[:, order], slack[:, order] = weight.value, weight.slack
     return Constant(value, slack)

@@ -175,6 +175,8 @@ def lesion_bootstrap(
     Lesions with the same sum and size are drawn together by one multinomial: the same distribution in much less time. Efron
     and Tibshirani, An Introduction to the Bootstrap (1993), chapter 13. The same seed gives the same interval.
     """
+    if not values.any():  # as are all resamples
+        return Interval(0.0, 0.0)
     _, index = np.unique(groups, return_inverse=True)
     sums, sizes = np.bincount(index, weights=values), np.bincount(index)
     kinds, counts = np.unique(np.stack([sums, sizes], axis=1), axis=0, return_counts=True)

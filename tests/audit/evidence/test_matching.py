@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -11,6 +13,7 @@ from skinaudit.engines.networks import layers
 from skinaudit.engines.networks.layers import Constant, Layer, constant
 
 WIDE, CLASSES, SLACK = 64, 7, 0.01
+HALF = Allowed(rounding=2.0**-11)
 FIRST = np.random.default_rng(0).normal(size=(WIDE, 192))
 LAST = np.random.default_rng(1).normal(size=(CLASSES, WIDE))
 
@@ -19,6 +22,13 @@ def network(first: Constant, last: NDArray[np.float64], bias: NDArray[np.float64
     flat = layers.flatten(layers.image(3, 8), origin="flatten")
     hidden = layers.dense(flat, first, None if bias is None else constant(bias), origin="first")
     return layers.dense(layers.activation(hidden, 0.0, np.inf, origin="relu"), constant(last), None, origin="last")
+
+
+def with_bias(bias: Constant) -> Layer:
+    model = network(constant(FIRST), LAST)
+    activation = model.inputs[0]
+    hidden = replace(activation.inputs[0], bias=bias)
+    return replace(model, inputs=(replace(activation, inputs=(hidden,)),))
 
 
 def rounded(value: NDArray[np.float64]) -> Constant:
@@ -75,3 +85,24 @@ def test_a_rounding_that_cuts_negative_numbers_is_no_rounding() -> None:
         assert Matcher(allowed).match(model, coded(dense_layer, -12.8)).plain
         with pytest.raises(DiffersError, match="rounds every negative number to 0"):
             Matcher(allowed).match(model, coded(dense_layer, 0.0))
+
+
+def test_tiny_weights_in_a_coarse_type_are_named() -> None:
+    """Their error is below the smallest step of fp16, but a tenth of each number is nothing that fp16 explains."""
+    tiny = FIRST * 1e-8
+    model, coarse = network(constant(tiny), LAST * 1e8), network(Constant(tiny, 0.1 * np.abs(tiny)), LAST * 1e8)
+    with pytest.raises(DiffersError, match="rounded more coarsely") as named:
+        Matcher(HALF).match(model, coarse)
+    assert named.value.actual.origin == "first"
+
+
+def test_a_small_bias_in_a_coarse_type_is_named() -> None:
+    small = np.random.default_rng(3).uniform(2e-7, 3e-7, WIDE)
+    with pytest.raises(DiffersError, match="rounded more coarsely") as named:
+        Matcher(HALF).match(network(constant(FIRST), LAST, small), with_bias(Constant(small, 0.1 * small)))
+    assert named.value.actual.origin == "first"
+
+
+def test_a_bias_of_zeros_is_known_to_the_smallest_step_of_fp16_alone() -> None:
+    zeros = np.zeros(WIDE)
+    assert Matcher(HALF).match(network(constant(FIRST), LAST, zeros), with_bias(Constant(zeros, zeros + 2.0**-25))).plain
