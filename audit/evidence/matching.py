@@ -179,7 +179,7 @@ class Matcher:
         parts = [(_constant_of(actual.weight), self.allowed.rounding, 0.0)]
         if "rounding" not in self.allowed.kinds:  # otherwise biases are in steps of the products
             weights = self.allowed.rounding * np.abs(_constant_of(actual.weight).value).max(initial=0)
-            least = _LEAST_STEP if _LEAST_STEP <= weights else 0.0
+            least = _LEAST_STEP if weights >= _LEAST_STEP else 0.0
             parts.append((_constant_of(actual.bias), _SUMMED * self.allowed.rounding, least))
         for part, allowed, least in parts:
             value, slack = np.abs(part.value).reshape(-1), part.slack.reshape(-1)
