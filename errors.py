@@ -86,6 +86,11 @@ def first_few(items: Sequence[str], *, limit: int = 5) -> str:
     return shown if len(items) <= limit else f"{shown} and {len(items) - limit} more"
 
 
+def counted(number: int, noun: str) -> str:
+    """`1 image`, `1,200 images`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def shortened(text: str) -> str:
     """The beginning of a text that is too long for a message: names from outside may have a million characters."""
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."

@@ -146,7 +146,7 @@ def read_answers(path: Path, *, weights: str, image_set: AdversarialSet) -> NDAr
 
 def read_stages(folder: StudyFolder) -> tuple[StageRecord, ...]:
     """The log of a study, first to last; empty if there is no file. Raises InvalidInputError with file, line and field."""
-    if not folder.log.exists():
+    if not (folder.log.exists() or folder.log.is_symlink()):
         return ()
     records = []
     for number, line in enumerate(read_text(folder.log, kind="log of a study", again=_AGAIN).splitlines(), start=1):

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import types
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -119,8 +119,14 @@ def _installed(group: Group) -> dict[str, str]:
     return {name: installed[name] for name in group.peers if name in installed}
 
 
-if __name__ == "__main__":
+def selected(arguments: Sequence[str]) -> list[Group]:
+    """The groups that the command line names, all without any."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("groups", nargs="*", choices=GROUPS, default=list(GROUPS), help="only these (default: all)")
-    for chosen in parser.parse_args().groups:
-        install(GROUPS[chosen])
+    parser.add_argument("groups", nargs="*", choices=[*GROUPS, "all"], default="all", help="which (default: all)")
+    names = parser.parse_args(arguments).groups
+    return [GROUPS[name] for name in (GROUPS if "all" in names else names)]
+
+
+if __name__ == "__main__":
+    for group in selected(sys.argv[1:]):
+        install(group)

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from skinaudit.artifacts.adversarial_set import CLEAN, AdversarialSet, SetInfo, open_set, write_set
 from skinaudit.artifacts.attack_record import LOSS_GRADIENT, POINTS, AttackRecord
-from skinaudit.artifacts.files import default_cache_dir, write_bytes
+from skinaudit.artifacts.files import write_bytes
 from skinaudit.artifacts.manifest import read_run, resolve
 from skinaudit.bench.report import machine, table
 from skinaudit.engines.engine import Engine
@@ -36,6 +36,9 @@ _PAUSE = 0.1
 _ROWS = 256
 _FIELD = 8
 MANY = 10_000_000
+SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
+INTO_THE_NEXT = 5.0
+"""Seconds from the first finished replay to the signal."""
 _SPEEDS = ("images_per_second", "seconds", "created", "versions", "arguments")
 
 
@@ -54,7 +57,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, help="an exported run")
     parser.add_argument("--images", type=int, nargs="+", default=[1_000, 10_000, 100_000])
-    parser.add_argument("--at-once", type=int, default=8)
+    parser.add_argument("--at-once", type=int, default=8, help="audits at the same time; 0: none")
     parser.add_argument("--work", type=Path, help="folder for the sets, which are kept")
     parser.add_argument("--output", type=Path, help="Markdown file; otherwise standard output")
     options = parser.parse_args()
@@ -74,7 +77,8 @@ def main() -> None:
         most = max(options.images)
         report = work / f"audit-{most}.json"
         parts = [size_table(costs), resumed(engine, work / f"sets-{most}", report, costs[most])]
-        parts.append(at_once(engine, smallest, work, options.at_once))
+        if options.at_once:
+            parts.append(at_once(engine, smallest, work, options.at_once))
     command = shlex.join(["python", "bench/load.py", *sys.argv[1:]])
     size = open_set(resolve(options.run, read_run(options.run).sets[CLEAN])).info.contract.size
     text = f"# Load\n\n    {command}\n\non {machine(1)}; images of {size} x {size}, a clean and one adversarial set.\n\n"
@@ -154,23 +158,29 @@ def command_of(engine: Path, sets: Path, output: Path) -> list[str]:
 
 def audit(engine: Path, sets: Path, output: Path) -> Taken:
     """Run an audit and watch its processes."""
+    return watched(command_of(engine, sets, output), os.environ)[0]
+
+
+def watched(command: list[str], environment: Mapping[str, str]) -> tuple[Taken, str]:
+    """Run an audit, watch its processes, and return what it took and what it printed to standard error."""
     before = used()
-    process = subprocess.Popen(command_of(engine, sets, output), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    peaks: dict[int, float] = {}
-    while process.poll() is None:
-        for number in (process.pid, *descendants(process.pid)):
-            peaks[number] = max(peaks.get(number, 0.0), high_water(number))
-        time.sleep(_PAUSE)
-    _check(process)
+    with tempfile.TemporaryFile() as errors:
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=errors, env=environment)
+        peaks: dict[int, float] = {}
+        while process.poll() is None:
+            for number in (process.pid, *descendants(process.pid)):
+                peaks[number] = max(peaks.get(number, 0.0), high_water(number))
+            time.sleep(_PAUSE)
+        errors.seek(0)
+        told = errors.read().decode()
+    _check(process, told)
     own = peaks.pop(process.pid)
-    return Taken(used() - before, own, max(peaks.values(), default=0.0))
+    return Taken(used() - before, own, max(peaks.values(), default=0.0)), told
 
 
-def _check(process: subprocess.Popen[bytes]) -> None:
-    assert process.stderr is not None
-    errors = process.stderr.read().decode()
+def _check(process: subprocess.Popen[bytes], told: str) -> None:
     if process.returncode not in (0, 1, 3):
-        raise SystemExit(errors)
+        raise SystemExit(told)
 
 
 def used() -> float:
@@ -216,24 +226,49 @@ def size_table(costs: Mapping[int, Taken]) -> str:
 
 
 def resumed(engine: Path, sets: Path, report: Path, undisturbed: Taken) -> str:
-    """An audit that is killed once its first set is answered and started again, beside one that nobody disturbed.
+    """Audits that a signal ends in the replay after their first finished one, each started again, beside one that nobody
+    disturbed.
 
-    report: of the audit that nobody disturbed.
+    report: of the audit that nobody disturbed. Each pair has a cache of its own, so that only its answers are taken up.
     """
-    again = report.with_name("again.json")
-    cache = default_cache_dir() / "unfinished-audits"
-    process = subprocess.Popen(command_of(engine, sets, again), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    while process.poll() is None and not list(cache.glob("*/*.safetensors")):
+    expected, rows = without_speeds(json.loads(report.read_text())), []
+    for number in SIGNALS:
+        with tempfile.TemporaryDirectory(dir=report.parent) as cache:
+            rows.append(_stop_and_start(number, Path(cache), engine, sets, expected, undisturbed))
+            print(*rows[-1], file=sys.stderr, flush=True)
+    heads = (
+        "signal", "exit code", "last line", "until then, CPU s", "finished replays kept", "started again, CPU s",
+        "replays taken up", "undisturbed, CPU s", "saved, CPU s", "report equal", "left behind",
+    )  # fmt: skip
+    return f"## Interrupted\n\n{table(heads, rows)}\n"
+
+
+def _stop_and_start(
+    number: signal.Signals, cache: Path, engine: Path, sets: Path, expected: Any, undisturbed: Taken
+) -> tuple[str, ...]:
+    """A row of the table of interrupted audits."""
+    again, environment = cache / "again.json", {**os.environ, "SKINAUDIT_CACHE": str(cache)}
+    command, before = command_of(engine, sets, again), used()
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment)
+    while process.poll() is None and not _kept(cache):
         time.sleep(_PAUSE)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    finished = len(list(cache.glob("*/*.safetensors")))
-    second = audit(engine, sets, again)
-    equal = without_speeds(json.loads(report.read_text())) == without_speeds(json.loads(again.read_text()))
-    left_behind = len(list(cache.glob("*/*.safetensors")))
-    row = (f"{undisturbed.cpu:,.0f}", str(finished), f"{second.cpu:,.0f}", "yes" if equal else "NO", str(left_behind))
-    heads = ("undisturbed, CPU s", "finished sets when killed", "second start, CPU s", "reports equal", "left behind")
-    return f"## Interrupted\n\n{table(heads, [row])}"
+    time.sleep(INTO_THE_NEXT)
+    process.send_signal(number)
+    _, errors = process.communicate()
+    spent, finished = used() - before, _kept(cache)
+    taken, told = watched(command, environment)
+    report = json.loads(again.read_text())
+    line = errors.decode().rstrip().splitlines()[-1:] if number is not signal.SIGKILL else []
+    return (
+        number.name, str(process.returncode), *(line or ["none, as nothing can be said"]), f"{spent:,.0f}", str(finished),
+        f"{taken.cpu:,.0f}", str(told.count("an interrupted audit has these outputs already")), f"{undisturbed.cpu:,.0f}",
+        f"{undisturbed.cpu - taken.cpu:,.0f}", "yes" if without_speeds(report) == expected else "NO", str(_kept(cache)),
+    )  # fmt: skip
+
+
+def _kept(cache: Path) -> int:
+    """How many replays an audit has kept in this cache."""
+    return len(list(cache.glob("unfinished-audits/*/*.safetensors")))
 
 
 def without_speeds(value: Any) -> Any:
@@ -251,8 +286,8 @@ def at_once(engine: Path, sets: Path, work: Path, number: int) -> str:
         for output in outputs
     ]
     for process in processes:
-        process.wait()
-        _check(process)
+        _, errors = process.communicate()
+        _check(process, errors.decode())
     texts = {json.dumps(without_speeds(json.loads(output.read_text()))) for output in outputs}
     verdicts = {json.loads(output.read_text())["verdict"] for output in outputs}
     heads = ("audits at once", "verdicts", "different reports")

@@ -89,7 +89,7 @@ _SECTIONS = {
               help="Leave out the small fresh attack of every audit. The verdict is then never PASS.")  # fmt: skip
 @seed_option("Seed of all random draws of the audit. Without it each audit draws a new one; the report records it.",
              drawn=True)  # fmt: skip
-@click.option("--batch", type=click.IntRange(1), default=64, show_default=True, help="Batch size.")
+@click.option("--batch", type=click.IntRange(1, 65_536), default=64, show_default=True, help="Batch size.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON instead of tables.")
 @click.option(
     "-o",

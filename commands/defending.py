@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 @click.option("--engine", type=click.Path(path_type=Path), default=None, metavar="FILE",
               help="Engine of RUN that answers  [default: the model of RUN].")  # fmt: skip
 @click.option("--images", type=click.IntRange(1), default=200, show_default=True, help="Number of test images.")
-@click.option("--draws", type=click.IntRange(1), default=10, show_default=True,
+@click.option("--draws", type=click.IntRange(1, 100_000), default=10, show_default=True,
               help="Random defences: transformed copies of each image. Their mean answers, and the attack follows the mean "
               "gradient.")  # fmt: skip
 @seed_option("Seed of all random draws of the attacks.")

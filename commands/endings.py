@@ -40,6 +40,7 @@ def run(program: Callable[[], int]) -> NoReturn:
     Codes: 2 for an error that skinaudit raises on purpose and for any other exception, 130 for an interrupt, 143 for
     SIGTERM, 141 if nobody reads the output any more. The traceback is printed too if `errors.debugging()` says so.
     """
+    _open_closed_streams()
     try:
         try:
             with _listening():
@@ -54,6 +55,20 @@ def run(program: Callable[[], int]) -> NoReturn:
     _settle_output()
     atexit.register(_die_of_interrupts)
     sys.exit(code)
+
+
+def _open_closed_streams() -> None:
+    """Open /dev/null in place of a standard stream that was closed before the start.
+
+    Otherwise the next file or socket gets its number: a library would print into it, and a process that is started would
+    lose it.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free
+            os.set_inheritable(number, True)
 
 
 def _check_memory() -> None:
@@ -127,6 +142,8 @@ def _report(error: BaseException) -> int:
 def _line(error: BaseException) -> str:
     if isinstance(error, SkinauditError):
         return str(error)
+    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError | OSError) and about_memory(str(error))):
+        return f"{_command_name()}: not enough memory ({in_one_line(error)}); free some, or raise its limit (ulimit -v)"
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror or error}; check the path, rights and free space"
     # the message of a file has its name, see above
@@ -140,8 +157,6 @@ def _line(error: BaseException) -> str:
 
         if (missing_library := absent(error, _command_name())) is not None:
             return str(missing_library)
-    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and about_memory(str(error))):
-        return f"{_command_name()}: not enough memory ({in_one_line(error)}); free some, or raise its limit (ulimit -v)"
     if isinstance(error, RuntimeError) and "home directory" in str(error):  # from pathlib, which some libraries use
         return f"{_command_name()}: this user has no home folder, and a library wants one; set HOME to a folder to write to"
     problem = in_one_line(error)

@@ -52,7 +52,7 @@ _SECTIONS = {
               help="File of the engine (one precision only). Its suffix selects the format.")  # fmt: skip
 @click.option("--provider", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True,
               help="aotinductor only: the device to compile for.")  # fmt: skip
-@click.option("--batches", type=(click.IntRange(1), click.IntRange(1), click.IntRange(1)), default=(1, 32, 128),
+@click.option("--batches", type=(click.IntRange(1, 65_536),) * 3, default=(1, 32, 128),
               show_default=True, metavar="MIN OPT MAX", help="Plans: batch sizes of the optimisation profile.")  # fmt: skip
 @click.option("--target", "targets", multiple=True, metavar="SM",
               help="TensorRT-RTX plans: compute capability of the target GPU, such as 8.6; can be repeated  "
@@ -69,7 +69,11 @@ _SECTIONS = {
     "--timing-cache", type=click.Path(path_type=Path), default=None, help="Plans: file of kernel timings to reuse."
 )
 @click.option(
-    "--workspace", type=click.IntRange(1), default=None, metavar="MIB", help="Plans: scratch memory of the builder."
+    "--workspace",
+    type=click.IntRange(1, 10_000_000),
+    default=None,
+    metavar="MIB",
+    help="Plans: scratch memory of the builder.",
 )
 @click.option("--rebuilds", type=click.IntRange(1), default=1, show_default=True, metavar="K",
               help="Build each engine K times and record how many files and predictions differ.")  # fmt: skip

@@ -14,7 +14,7 @@ from skinaudit.commands.library.arguments import thread_count
 from skinaudit.commands.library.optional import TRAINING, need
 from skinaudit.commands.library.run_folders import RUNS
 from skinaudit.commands.screen import bars, note, reporter, say
-from skinaudit.commands.shared_options import threads_option
+from skinaudit.commands.shared_options import MAX_THREADS, threads_option
 from skinaudit.errors import InvalidInputError
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ _SECTIONS = {
               help="Folder of the study  [default: runs/paper-SCALE].")  # fmt: skip
 @click.option("--minutes", type=click.FloatRange(0, min_open=True), default=None,
               help="Begin no further stage after this time.")  # fmt: skip
-@click.option("--jobs", type=click.IntRange(1), default=1, show_default=True,
+@click.option("--jobs", type=click.IntRange(1, MAX_THREADS), default=1, show_default=True,
               help="Stages to run at the same time, each in its process. They share the CPU threads.")  # fmt: skip
 @threads_option
 def paper(show: bool, data: str | None, out: Path | None, **options: Any) -> None:

@@ -16,6 +16,8 @@ _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 MAX_SEED = 2**63 - 1
 """The largest seed that every random generator and every JSON file can represent."""
+MAX_THREADS = 1024
+"""More than a machine has. Some libraries take no larger number, others end the process if they cannot start them."""
 
 
 def seed_option(help: str | None = None, *, drawn: bool = False) -> Callable[[_Command], _Command]:
@@ -30,7 +32,7 @@ def threads_option(command: _Command) -> _Command:
     """`--threads`, shared by every command that computes."""
     return click.option(
         "--threads",
-        type=click.IntRange(1),
+        type=click.IntRange(1, MAX_THREADS),
         default=None,
         help="CPU threads  [default: all cores available to this process].",
     )(command)
@@ -48,7 +50,7 @@ def provider_option(command: _Command) -> _Command:
 def plan_options(command: _Command) -> _Command:
     """Options for running plans: `--device`, `--kernels`, `--runtime-cache`, `--cuda-graphs`."""
     options = (
-        click.option("--device", type=click.IntRange(0), default=0, show_default=True, metavar="N",
+        click.option("--device", type=click.IntRange(0, 1023), default=0, show_default=True, metavar="N",
                      help="Plans: number of the CUDA device, as `skinaudit doctor` lists them."),
         click.option("--kernels", type=click.Choice(["eager", "none"]), default="eager", show_default=True,
                      help="TensorRT-RTX plans: eager compiles kernels for each batch size first, none uses general ones."),
@@ -74,9 +76,9 @@ def allow_code_option(command: _Command) -> _Command:
 def limit_options(command: _Command) -> _Command:
     """`--limit-seconds`, `--limit-memory`: of the process in which an engine is opened; in seconds and GiB."""
     options = (
-        click.option("--limit-seconds", type=click.FloatRange(0, min_open=True), default=None, metavar="SECONDS",
+        click.option("--limit-seconds", type=click.FloatRange(0, 10_000_000, min_open=True), default=None, metavar="SECONDS",
                      help="Time limit for opening an engine, and for each batch  [default: 300, more for large files]."),
-        click.option("--limit-memory", type=click.FloatRange(0, min_open=True), default=None, metavar="GIB",
+        click.option("--limit-memory", type=click.FloatRange(0, 1_000_000, min_open=True), default=None, metavar="GIB",
                      help="Memory limit for an engine, in GiB  [default: 4 plus 20 times its file size, at most 90% of the "
                      "machine's memory]."),
     )  # fmt: skip

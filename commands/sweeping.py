@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 @click.option("--eps", multiple=True, metavar="EPS",
               help="Radius as a fraction of 255; can be repeated  "
               "[default: 1/255 to 32/255; l2: 32/255 to 1024/255].")  # fmt: skip
-@click.option("--steps", multiple=True, type=click.IntRange(1),
+@click.option("--steps", multiple=True, type=click.IntRange(1, 1_000_000),
               help=f"Number of steps; can be repeated  [default: {', '.join(map(str, sweeping.STEPS))}].")  # fmt: skip
 @click.option("--at", default=None, metavar="EPS",
               help="Eps of the curves by steps  [default: that of the run's sets, or the middle one of --eps].")  # fmt: skip

@@ -56,7 +56,9 @@ _NORM_HELP = "Norm of the radius: linf bounds each pixel, l2 the whole image."
 @click.option(
     "--width", type=click.FloatRange(0, 4, min_open=True), default=0.25, show_default=True, help="Channel multiplier."
 )
-@click.option("--size", type=click.IntRange(32), default=64, show_default=True, help="Side of the square input, in pixels.")
+@click.option(
+    "--size", type=click.IntRange(32, 1024), default=64, show_default=True, help="Side of the square input, in pixels."
+)
 @click.option("--head", type=click.Choice(["classes", "binary"]), default="classes", show_default=True,
               help="binary: one output column for two classes, the logit of the malignant class.")  # fmt: skip
 @click.option("--threshold", type=click.FloatRange(0, 1, min_open=True, max_open=True), default=0.5, show_default=True,
@@ -73,7 +75,7 @@ _NORM_HELP = "Norm of the radius: linf bounds each pixel, l2 the whole image."
 @click.option("--hardening-eps", default=None, metavar="EPS", help="Training eps, if different from --eps.")
 @click.option("--class-eps", "class_eps", multiple=True, metavar="CLASS=EPS",
               help="Training eps for the images of a class, such as mel=3/255. Can be repeated.")  # fmt: skip
-@click.option("--steps", type=click.IntRange(1), default=None,
+@click.option("--steps", type=click.IntRange(1, 1_000_000), default=None,
               help="Attack steps of hardening  [default: 3; fgsm-rs and free always take 1].")  # fmt: skip
 @click.option("--awp", type=click.FloatRange(0, 1), default=0.0, show_default=True, metavar="GAMMA",
               help="Adversarial weight perturbation: move weights by this share of their norm. The paper takes "
@@ -93,11 +95,11 @@ _NORM_HELP = "Norm of the radius: linf bounds each pixel, l2 the whole image."
               help="default: AdamW, one cycle, class weights. paper: Huq & Pervin 2020.")  # fmt: skip
 @click.option("--epochs", type=click.IntRange(1), default=None, help="Number of epochs  [default: the recipe's].")
 @click.option("--batch", type=click.IntRange(2), default=None, help="Batch size  [default: the recipe's].")
-@click.option("--learning-rate", type=click.FloatRange(0, min_open=True), default=None,
+@click.option("--learning-rate", type=click.FloatRange(0, 1000, min_open=True), default=None,
               help="Learning rate  [default: the recipe's].")  # fmt: skip
 @click.option("--class-weighting", type=click.FloatRange(0, 1), default=None,
               help="Exponent w of the class weights n^-w, n: images of the class  [default: the recipe's].")  # fmt: skip
-@click.option("--logit-adjustment", type=click.FloatRange(0), default=None, metavar="TAU",
+@click.option("--logit-adjustment", type=click.FloatRange(0, 1000), default=None, metavar="TAU",
               help="Balance classes by adding TAU times the logarithm of their shares to the logits in training; best with "
               "--class-weighting 0  [default: 0].")  # fmt: skip
 @click.option("--label-smoothing", type=click.FloatRange(0, 1, max_open=True), default=None,
@@ -125,7 +127,7 @@ _NORM_HELP = "Norm of the radius: linf bounds each pixel, l2 the whole image."
               default=(0.9,), show_default=True,
               help="Record the threshold of the malignant score that reaches this specificity "
               "on the validation images. Can be repeated.")  # fmt: skip
-@click.option("--images", type=click.IntRange(140), default=None, help="Number of synthetic images.")
+@click.option("--images", type=click.IntRange(140, 10_000_000), default=None, help="Number of synthetic images.")
 @seed_option("Seed of all random draws.")
 @click.option("--precision", type=click.Choice(["fp32", "tf32", "bf16"]), default=None,
               help="Precision of the training steps; the sets are always in fp32  [default: tf32 on a GPU, else "
@@ -175,6 +177,8 @@ def train(
             **options,
         )
     manifest = trained.manifest
+    if not trained.first:
+        return
     if as_json:
         facts = {
             "run": trained.folder.as_posix(), "synthetic": manifest.synthetic, "data": manifest.data,
@@ -207,8 +211,10 @@ def train(
     "--eps", default=None, metavar="K/255", help="Radius of the attack, such as 4/255  [default: that of the run's sets]."
 )
 @click.option("--norm", type=click.Choice(["linf", "l2"]), default="linf", show_default=True, help=_NORM_HELP)
-@click.option("--steps", type=click.IntRange(1), default=None, help="Number of steps  [default: the attack's].")
-@click.option("--restarts", type=click.IntRange(1), default=None, help="Number of restarts  [default: the attack's].")
+@click.option("--steps", type=click.IntRange(1, 1_000_000), default=None, help="Number of steps  [default: the attack's].")
+@click.option(
+    "--restarts", type=click.IntRange(1, 1_000_000), default=None, help="Number of restarts  [default: the attack's]."
+)
 @click.option("--targeted", is_flag=True, help="Targeted attack: aim each image at a random wrong class.")
 @click.option(
     "--against",

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from skinaudit.trainer.computing import put
 from skinaudit.trainer.evaluate import slices
+from skinaudit.trainer.process_group import SINGLE, ProcessGroup
 
 _SHARE = 0.25
 """Images stay on a GPU if they need at most this share of its free memory."""
@@ -78,6 +79,8 @@ class Tally:
         value = self._loss.item()
         return None if math.isfinite(value) else value
 
-    def means(self) -> tuple[float, float]:
-        """Mean loss and accuracy over the images so far."""
-        return self._loss.item() / self._images, self._right.item() / self._images
+    def means(self, group: ProcessGroup = SINGLE) -> tuple[float, float]:
+        """Mean loss and accuracy over the images so far, of all processes."""
+        counted = torch.full_like(self._loss, self._images)
+        loss, right, images = group.total(torch.stack([self._loss, self._right.double(), counted])).tolist()
+        return loss / images, right / images

@@ -71,11 +71,15 @@ class Hardener:
         """The method's loss, and the logits (N, classes) from which it was computed."""
         return self._method.loss(batch, perturbed, **self._settings)
 
+    @property
+    def sharpens(self) -> bool:
+        """Whether `sharpen` changes the gradients."""
+        return bool(self._chosen.awp)
+
     def sharpen(self, batch: Batch, perturbed: Tensor) -> None:
-        """With adversarial weight perturbation, replace the gradients by those at the perturbed weights."""
-        if self._chosen.awp:
-            fixed = perturbed.detach()
-            move_weights_against(self._model, lambda: self.loss(batch, fixed)[0], gamma=self._chosen.awp)
+        """Replace the gradients by those at adversarially perturbed weights."""
+        fixed = perturbed.detach()
+        move_weights_against(self._model, lambda: self.loss(batch, fixed)[0], gamma=self._chosen.awp)
 
 
 def repeats_of(chosen: Hardening | None) -> int:

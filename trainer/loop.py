@@ -35,6 +35,7 @@ from skinaudit.trainer.models import channels_last, folded
 from skinaudit.trainer.objective import Objective, build_objective
 from skinaudit.trainer.optimisation import Schedule, build_optimiser, build_schedule, follow, moving_average, tail_of
 from skinaudit.trainer.overfitting import ONE_STEP, OVERFITTED, overfitted, stopped_by_it
+from skinaudit.trainer.process_group import SINGLE, ProcessGroup
 from skinaudit.trainer.recipes import Hardening, Recipe
 
 _AGAIN = "delete it to train from the start"
@@ -80,22 +81,30 @@ def fit(
     settings_digest: str,
     computing: Computing = FP32,
     int8_share: float = 0.0,
+    group: ProcessGroup = SINGLE,
     progress: Progress | None = None,
     on_epoch: Callable[[Epoch], None] | None = None,
 ) -> list[Epoch]:
     """Train `model` in place and leave it with the weights of its best epoch; returns the log of all epochs.
 
     If the recipe averages, the weights that are validated and kept are the moving average of the trained ones. int8_share:
-    share of the epochs, at the end, that trains for int8. Only these epochs are kept, with weights on the int8 grid.
+    share of the epochs, at the end, that trains for int8. Only these epochs are kept, with weights on the int8 grid. group:
+    processes that train the same model, each on its share of every batch, with batch norm over that share. The first one
+    validates and writes; all of them end with the same weights.
 
     After each epoch it writes `checkpoint.safetensors` and `best.safetensors` atomically and appends to `log.jsonl` in
     `folder`. With `resume` it continues after the checkpoint, if there is one, to the same bits as an uninterrupted run on
     the same machine. Raises TrainingDivergedError if the loss becomes NaN or infinite, InvalidInputError for a checkpoint
-    with other settings.
+    with other settings, and for a batch that is too small for the processes.
     """
+    if recipe.batch < 2 * group.worker.size:
+        raise InvalidInputError(
+            f"--batch {recipe.batch}: {group.worker.size} processes need two images each; choose a larger batch or fewer "
+            "processes"
+        )
     channels_last(model)
     optimiser = build_optimiser(model, recipe)
-    batches = slices(_visited_images(len(train.labels), recipe.batch), recipe.batch)
+    batches = slices(_visited_images(len(train.labels), recipe.batch, group), recipe.batch)
     steps = len(list(batches)) * recipe.epochs * repeats_of(hardening)
     warm_up = 0 if hardening is None else math.ceil(round(hardening.warm_up * steps, 9))
     schedule = build_schedule(optimiser, recipe, steps=steps, warm_up=warm_up)
@@ -105,10 +114,11 @@ def fit(
     files = RunFolder(folder)
     if resume and files.checkpoint.exists():
         history = _restore(files.checkpoint, model, average, optimiser, schedule, settings_digest=settings_digest)
-    write_bytes(files.log, "".join(map(_line, history)).encode())
+    if group.worker.writes:
+        write_bytes(files.log, "".join(map(_line, history)).encode())
     objective = build_objective(train.labels, classes=classes, recipe=recipe, device=device_of(model))
     feed = Feed(train.images, train.labels, device_of(model))
-    function = training_function(model, computing, batch=recipe.batch)
+    function = training_function(model, computing, batch=math.ceil(recipe.batch / group.worker.size))
     measured = calibration_rows(len(train.labels), seed=seed)
     first_rounded = first_epoch(int8_share, epochs=recipe.epochs)
 
@@ -127,15 +137,19 @@ def fit(
             hardener = hardener_of(function)
         with torch.random.fork_rng(), arithmetic(computing, device_of(model)):
             # Dropout uses the global generator. Seeding it per epoch makes a resumed run draw the same numbers.
-            torch.manual_seed(_derived(seed, epoch))
+            torch.manual_seed(_derived(seed, epoch, group.worker.rank))
             loss, accuracy = _train_epoch(
                 model, average, feed, optimiser, schedule,
                 function=function, hardener=hardener, recipe=recipe, objective=objective,
-                tail=tail_of(recipe, steps=steps), seed=_derived(seed, epoch), epoch=epoch, progress=progress,
+                tail=tail_of(recipe, steps=steps), seed=_derived(seed, epoch), epoch=epoch, group=group, progress=progress,
             )  # fmt: skip
         seconds = time.perf_counter() - started
         kept = candidate if epoch < first_rounded else RoundedModel(candidate, train.images[measured]).on_grid()
-        figures = _validate(kept, val, classes=len(classes), recipe=recipe, hardening=hardening, seed=seed)
+        figures = group.of_first(
+            _validate(kept, val, classes=len(classes), recipe=recipe, hardening=hardening, seed=seed)
+            if group.worker.writes
+            else None
+        )
         if figures is None:  # so that no checkpoint contains weights from which the next epoch cannot continue
             raise _diverged("the validation logits became NaN or infinite", epoch, optimiser)
         record: Epoch = {
@@ -157,13 +171,15 @@ def fit(
             record, history, recipe=recipe, hardening=hardening, before=first_rounded if int8_share else 0
         )
         history.append(record)
-        if record["best"]:
-            checkpoint.save(files.best, kept.state_dict(), {"epoch": epoch + 1})
-        _save(files.checkpoint, model, average, optimiser, schedule, history, settings_digest=settings_digest)
-        append_line(files.log, _line(record))
+        if group.worker.writes:
+            if record["best"]:
+                checkpoint.save(files.best, kept.state_dict(), {"epoch": epoch + 1})
+            _save(files.checkpoint, model, average, optimiser, schedule, history, settings_digest=settings_digest)
+            append_line(files.log, _line(record))
         if on_epoch is not None:
             on_epoch(record)
-    _load_best(model, files.best, history)
+    if group.worker.writes:
+        _load_best(model, files.best, history)
     model.eval()
     return history
 
@@ -182,17 +198,19 @@ def _train_epoch(
     tail: int | None,
     seed: int,
     epoch: int,
+    group: ProcessGroup,
     progress: Progress | None,
 ) -> tuple[float, float]:
     """One pass over the training images; returns mean loss and accuracy on the images as trained on.
 
     function: `model` as it is trained. tail: see `follow`.
     """
-    order = np.random.default_rng(seed).permutation(len(feed))[: _visited_images(len(feed), recipe.batch)]
+    order = np.random.default_rng(seed).permutation(len(feed))[: _visited_images(len(feed), recipe.batch, group)]
     flips = torch.Generator().manual_seed(seed + 1)
     repeats = 1
     if hardener is not None:
-        hardener.begin(torch.Generator(feed.device).manual_seed(seed))
+        own = _derived(seed, epoch, group.worker.rank) if group.worker.rank else seed
+        hardener.begin(torch.Generator(feed.device).manual_seed(own))
         repeats = hardener.repeats
     tally = Tally(feed.device)
     for part, pixels, truth in feed.batches(order, size=recipe.batch):
@@ -201,6 +219,10 @@ def _train_epoch(
         if hardener is not None:
             shuffled = put(torch.randperm(len(labels), generator=flips), feed.device)
             images, labels = images[shuffled], labels[shuffled]
+        mine = group.mine(len(labels))
+        weight = objective.share(labels[mine], labels)
+        images, labels = images[mine], labels[mine]
+        if hardener is not None:
             batch = hardener.batch(images, labels, share=(epoch * len(order) + part.start) / (recipe.epochs * len(order)))
         for _ in range(repeats):
             perturbed = images if hardener is None or batch is None else hardener.perturb(batch)
@@ -215,8 +237,10 @@ def _train_epoch(
                 raise _diverged(f"the loss became {value}", epoch, optimiser)
             optimiser.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
-            if hardener is not None and batch is not None:
+            group.average(model, share=weight)
+            if hardener is not None and batch is not None and hardener.sharpens:
                 hardener.sharpen(batch, perturbed)
+                group.average(model, share=weight)
             optimiser.step()
             if average is not None:
                 follow(average, model, decay=recipe.averaging, tail=tail)
@@ -224,12 +248,16 @@ def _train_epoch(
                 schedule.step()
         if progress is not None:
             progress(epoch * len(order) + part.stop, recipe.epochs * len(order))
-    return tally.means()
+    return tally.means(group)
 
 
-def _visited_images(count: int, batch: int) -> int:
-    """Number of the `count` images that an epoch uses. A last batch of one image is skipped, because of batch norm."""
-    return count - 1 if count % batch == 1 else count
+def _visited_images(count: int, batch: int, group: ProcessGroup) -> int:
+    """Number of the `count` images that an epoch uses.
+
+    A last batch that gives a process a single image is skipped, because of batch norm.
+    """
+    last = count % batch
+    return count - last if last < 2 * group.worker.size else count
 
 
 def _diverged(problem: str, epoch: int, optimiser: torch.optim.Optimizer) -> TrainingDivergedError:
@@ -366,9 +394,10 @@ def _load_best(model: nn.Module, path: Path, history: list[Epoch]) -> None:
     checkpoint.load_weights(model, path)
 
 
-def _derived(seed: int, epoch: int) -> int:
-    """An independent seed for each epoch."""
-    return int.from_bytes(hashlib.sha256(f"{seed}/{epoch}".encode()).digest()[:6], "little")
+def _derived(seed: int, epoch: int, rank: int = 0) -> int:
+    """An independent seed for each epoch and process."""
+    of_process = f"/{rank}" if rank else ""
+    return int.from_bytes(hashlib.sha256(f"{seed}/{epoch}{of_process}".encode()).digest()[:6], "little")
 
 
 def _line(record: Epoch) -> str:

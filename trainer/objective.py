@@ -38,6 +38,10 @@ class Objective:
         """The logits with the offsets, as training compares them."""
         return logits if self.offsets is None else logits + self.offsets
 
+    def share(self, labels: Tensor, of: Tensor) -> Tensor:
+        """The weight of a part of a batch in the mean over the batch, from their labels: a scalar."""
+        return self.weights[labels].sum() / self.weights[of].sum()
+
     def mean(self, values: Tensor, labels: Tensor) -> Tensor:
         """Mean of values (N,) with the weights of their classes, as in the cross-entropy: a scalar."""
         weights = self.weights[labels]

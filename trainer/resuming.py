@@ -31,8 +31,8 @@ def check_resumable(out: Path, options: Mapping[str, Any]) -> bool:
     if not files.checkpoint.exists():
         return False
     checkpoint.load(files.checkpoint)
-    if not files.options.exists():  # from an earlier version; the training itself compares a digest of all its options
-        return True
+    if not (files.options.exists() or files.options.is_symlink()):
+        return True  # a folder of an earlier version; the training itself compares a digest of all its options
     before = dict(_flat(read_json(files.options, kind="options of a training", again=_AGAIN)))
     now = dict(_flat(json.loads(json.dumps(options))))
     changed = [f"{name} {before[name]}, not {now[name]}" for name in now if name in before and before[name] != now[name]]

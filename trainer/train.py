@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal
@@ -18,7 +18,7 @@ from skinaudit.artifacts.adversarial_set import CLEAN, AdversarialSet
 from skinaudit.artifacts.contract import InputContract
 from skinaudit.artifacts.files import atomic_path, digest_parts
 from skinaudit.artifacts.logits import threshold_logit
-from skinaudit.artifacts.manifest import FileRecord, RunManifest, record, versions, write_run
+from skinaudit.artifacts.manifest import FileRecord, RunManifest, read_run, record, versions, write_run
 from skinaudit.artifacts.one_writer import one_writer
 from skinaudit.artifacts.operating_point import (
     DEFAULT_SPECIFICITY,
@@ -38,7 +38,7 @@ from skinaudit.trainer.attack_remarks import attack_remarks
 from skinaudit.trainer.claim import claim_folder
 from skinaudit.trainer.computing import FP32, Computing, check_computing, training_device
 from skinaudit.trainer.curves import draw_curves
-from skinaudit.trainer.data.dataset import Dataset
+from skinaudit.trainer.data.dataset import Dataset, Split
 from skinaudit.trainer.data.splits import SplitKind, split
 from skinaudit.trainer.data.summary import DataSummary, summarise
 from skinaudit.trainer.evaluate import accuracies, logits_of
@@ -48,9 +48,11 @@ from skinaudit.trainer.loop import Examples, fit
 from skinaudit.trainer.models import build, contract_settings, folded, parameter_count, recorded_structure
 from skinaudit.trainer.overfitting import overfitting_remark
 from skinaudit.trainer.pretrained import load_pretrained
+from skinaudit.trainer.process_group import ProcessGroup, joined
 from skinaudit.trainer.recipes import Hardening, Recipe, check_classes
 from skinaudit.trainer.reporter import Reporter
 from skinaudit.trainer.resuming import write_options
+from skinaudit.trainer.shards import this_worker
 from skinaudit.trainer.temperature import Temperature, cool, fit_temperature
 from skinaudit.trainer.weaknesses import weaknesses
 
@@ -70,7 +72,7 @@ class Training:
     classes, the positive class being answered above `threshold`. calibrate: divide the logits by a temperature that is
     fitted on the validation images. specificities: of the operating points to fix on these images. computing: arithmetic of
     the training steps; it also affects the bits. attacks: for the sets, each as `NAME:key=value,...`. for_int8: share of the
-    epochs, at the end, that trains for int8.
+    epochs, at the end, that trains for int8. processes: that train together and share each batch; they affect the bits.
     """
 
     arch: str
@@ -90,6 +92,7 @@ class Training:
     computing: Computing = FP32
     attacks: tuple[str, ...] = SET_ATTACKS
     for_int8: float = 0.0
+    processes: int = field(default_factory=lambda: this_worker().size)
 
     def options(self) -> dict[str, Any]:
         """The settings that do not depend on the data, as plain JSON values."""
@@ -108,6 +111,7 @@ class Training:
             "threshold": self.threshold,
             **self.computing.to_json(),
             **({"for_int8": self.for_int8} if self.for_int8 else {}),
+            **({"processes": self.processes} if self.processes > 1 else {}),
         }
 
 
@@ -116,18 +120,40 @@ def train_run(
 ) -> RunManifest:
     """Train, evaluate and write a run directory. The manifest `run.json` is written last, so a killed run has none.
 
-    dataset: images of the training's size. Raises InvalidInputError if `out` cannot be used for a run (see `claim_folder`),
-    or if another training is writing there.
+    dataset: images of the training's size. If torchrun started several processes, they train together; the first one writes,
+    and all return its manifest. Raises InvalidInputError if `out` cannot be used for a run (see `claim_folder`), or if
+    another training is writing there.
     """
-    report = report or Reporter()
-    claim_folder(out, resume=resume)
-    with one_writer(RunFolder(out).training_lock, place=str(out), say=report.say):
-        claim_folder(out, resume=resume)  # again, because another training may have ended in between
-        return _train(dataset, training, out=out, resume=resume, report=report)
+    worker, report = this_worker(), report or Reporter()
+    with joined(worker, training_device()) as group:
+        if not worker.writes:
+            _fit(dataset, training, out=out, resume=resume, report=Reporter(), group=group)
+            group.of_first(None)
+            return read_run(out)
+        claim_folder(out, resume=resume)
+        with one_writer(RunFolder(out).training_lock, place=str(out), say=report.say):
+            claim_folder(out, resume=resume)  # again, because another training may have ended in between
+            fitted = _fit(dataset, training, out=out, resume=resume, report=report, group=group)
+            manifest = _finish(fitted, dataset, training, out=out, report=report)
+        group.of_first(None)  # the others wait for it
+        return manifest
 
 
-def _train(dataset: Dataset, training: Training, *, out: Path, resume: bool, report: Reporter) -> RunManifest:
-    files = RunFolder(out)
+@dataclass(frozen=True, eq=False)
+class _Fitted:
+    """A model with the weights that it keeps, its data, and the log of its epochs. start: the weights that it began with."""
+
+    model: torch.nn.Module
+    history: list[dict[str, Any]]
+    start: str
+    contract: InputContract
+    summary: DataSummary
+    parts: Split
+    train: Examples
+    val: Examples
+
+
+def _fit(dataset: Dataset, training: Training, *, out: Path, resume: bool, report: Reporter, group: ProcessGroup) -> _Fitted:
     torch.set_num_threads(training.threads)
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True
@@ -146,10 +172,10 @@ def _train(dataset: Dataset, training: Training, *, out: Path, resume: bool, rep
     if training.weights is not None:
         start = load_pretrained(model, training.arch, training.weights, contract=contract)
     report.say(f"start: {start}")
-    parameters = parameter_count(model)
+    together = f", {group.worker.size} processes" if group.worker.size > 1 else ""
     report.say(
-        f"{training.arch} x{training.width:g}, {parameters / 1e6:.2f} M parameters, on {device} in "
-        f"{training.computing.precision}"
+        f"{training.arch} x{training.width:g}, {parameter_count(model) / 1e6:.2f} M parameters, on {device} in "
+        f"{training.computing.precision}{together}"
     )
     epochs = training.recipe.epochs
     if (first := first_epoch(training.for_int8, epochs=epochs)) < epochs:
@@ -162,7 +188,8 @@ def _train(dataset: Dataset, training: Training, *, out: Path, resume: bool, rep
         "split": training.split,
         "classes": contract.classes,
     }
-    write_options(out, training.options())
+    if group.worker.writes:
+        write_options(out, training.options())
     _LOG.info("seed %d, threads: %d, recipe %s", training.seed, training.threads, json.dumps(training.recipe.to_json()))
     if training.hardening is not None:
         _LOG.info("hardening %s", json.dumps(training.hardening.to_json()))
@@ -173,8 +200,16 @@ def _train(dataset: Dataset, training: Training, *, out: Path, resume: bool, rep
         classes=contract.classes, recipe=training.recipe, hardening=training.hardening, seed=training.seed,
         folder=out, resume=resume, int8_share=training.for_int8,
         settings_digest=digest_parts(json.dumps(settings, sort_keys=True).encode()), computing=training.computing,
-        progress=report.progress("training"), on_epoch=report.epoch,
+        group=group, progress=report.progress("training"), on_epoch=report.epoch,
     )  # fmt: skip
+    return _Fitted(model, history, start, contract, summary, parts, train, val)
+
+
+def _finish(fitted: _Fitted, dataset: Dataset, training: Training, *, out: Path, report: Reporter) -> RunManifest:
+    """Write everything but the checkpoints: what is fixed on validation images, weights, records, sets and the manifest."""
+    files = RunFolder(out)
+    model, history, contract, summary = fitted.model, fitted.history, fitted.contract, fitted.summary
+    parts, train, val = fitted.parts, fitted.train, fitted.val
     temperature = calibrate(model, val) if training.calibrate else None
     points = _operating_points(model, val, contract, training.specificities)
     for line in _of_validation(temperature, points):
@@ -198,15 +233,15 @@ def _train(dataset: Dataset, training: Training, *, out: Path, resume: bool, rep
     manifest = RunManifest(
         name=out.name,
         contract=contract,
-        model={"arch": training.arch, "width": training.width, "parameters": parameters},
+        model={"arch": training.arch, "width": training.width, "parameters": parameter_count(model)},
         data={**_description(summary, dataset), "split": training.split, TEST_SET: sets[0].images_digest},
         synthetic=dataset.synthetic,
         training={
             **training.to_json(),
-            "start": start,
+            "start": fitted.start,
             "kept_epoch": kept,
             "epochs": len(history),
-            "device": str(device),
+            "device": str(training_device()),
             "weaknesses": [*overfitting_remark(history, kept=kept), *weak, *remarks],
             **({} if temperature is None else {"temperature": asdict(temperature)}),
         },

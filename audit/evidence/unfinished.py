@@ -17,15 +17,18 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
+from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
 from skinaudit.artifacts.adversarial_set import AdversarialSet
 from skinaudit.artifacts.files import Progress, atomic_path, default_cache_dir, digest_parts
-from skinaudit.artifacts.outside import check_regular, is_private
+from skinaudit.artifacts.outside import is_private
+from skinaudit.artifacts.plain_values import parse_json
+from skinaudit.artifacts.tensors import read_tensors
+from skinaudit.artifacts.typed_json import Range, build
 from skinaudit.audit.evidence.replay import Replayed, replay
 from skinaudit.engines.engine import Engine
 from skinaudit.errors import InvalidInputError, SkinauditError
@@ -35,7 +38,8 @@ _WORTH = 20.0
 _FOLDER = "unfinished-audits"
 _OLD = 7 * 24 * 3600.0
 """Seconds after which kept answers are removed if no audit has used them."""
-_KEY, _SPEED = "skinaudit.unfinished", "images_per_second"
+_KEY = "skinaudit.unfinished"
+_SLOWEST, _FASTEST = 1e-6, 1e9  # images per second that an engine can answer
 
 Say = Callable[[str], None]
 """Called with a line for people."""
@@ -50,6 +54,16 @@ class Shelf:
 
     folder: Path | None
     key: str
+
+
+@dataclass(frozen=True)
+class _Record:
+    """What stands beside kept answers. key: of the shelf. images, answers: digests of the set's images and of the logits."""
+
+    key: str
+    images: str
+    answers: str
+    images_per_second: Annotated[float, Range(_SLOWEST, _FASTEST)]
 
 
 def shelf_of(engine: Engine, *, depends_on: Any, batch_size: int) -> Shelf:
@@ -100,7 +114,7 @@ def _keep(shelf: Shelf, images: AdversarialSet, answered: Replayed) -> None:
     """Keep answers. If this fails, an interrupted audit computes them again."""
     if shelf.folder is None:
         return
-    record = {"key": shelf.key, "set": images.images_digest, "digest": _digest(answered), _SPEED: answered.images_per_second}
+    record = asdict(_record_of(shelf, images, answered))
     with suppress(SkinauditError, OSError):
         shelf.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         path = _file(shelf.folder, images)
@@ -114,23 +128,29 @@ def _stored(shelf: Shelf, images: AdversarialSet, *, classes: int) -> Replayed |
     if shelf.folder is None or not is_private(shelf.folder):
         return None
     path = _file(shelf.folder, images)
-    try:
-        check_regular(path, kind="file")
-        if not is_private(path):
-            return None
-        with safe_open(path, framework="numpy") as file:
-            record = json.loads((file.metadata() or {})[_KEY])
-            logits = file.get_tensor("logits")
-        kept = Replayed(logits, float(record[_SPEED]), kept=True)
-        fits = logits.shape == (len(images), classes) and logits.dtype == np.float32 and bool(np.isfinite(logits).all())
-        expected = (shelf.key, images.images_digest, _digest(kept))
-        return kept if fits and (record["key"], record["set"], record["digest"]) == expected else None
-    except (SkinauditError, SafetensorError, OSError, ValueError, LookupError, TypeError):
+    if not is_private(path):
         return None
+    try:
+        arrays, metadata = read_tensors(path, kind="file of answers", again="")
+        record: _Record = build(
+            _Record, parse_json(metadata.get(_KEY, ""), where=str(path), kind="record", again=""), where=str(path), again=""
+        )
+    except InvalidInputError:
+        return None
+    logits = arrays.get("logits", np.empty(0))
+    if logits.shape != (len(images), classes) or logits.dtype != np.float32 or not np.isfinite(logits).all():
+        return None
+    expected = _record_of(shelf, images, kept := Replayed(logits, record.images_per_second, kept=True))
+    return kept if record == expected else None
 
 
-def _digest(answered: Replayed) -> str:
-    return digest_parts(np.ascontiguousarray(answered.logits).tobytes())
+def _record_of(shelf: Shelf, images: AdversarialSet, answered: Replayed) -> _Record:
+    speed = answered.images_per_second
+    return _Record(shelf.key, images.images_digest, _digest(answered.logits), speed)
+
+
+def _digest(logits: NDArray[np.float32]) -> str:
+    return digest_parts(np.ascontiguousarray(logits).tobytes())
 
 
 def _holds(engine: Engine, images: AdversarialSet, kept: Replayed, *, batch_size: int, seed: int) -> bool:

@@ -20,10 +20,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TrainedRun:
-    """A finished training. folder: the run directory. manifest: its record; `manifest.results` are figures by set."""
+    """A finished training. folder: the run directory. manifest: its record; `manifest.results` are figures by set.
+
+    first: whether this process is the only one, or the first of several that trained together.
+    """
 
     folder: Path
     manifest: RunManifest
+    first: bool = True
 
 
 @as_the_command_takes_them
@@ -79,15 +83,21 @@ def train(
 
     Each argument is the option of `skinaudit train` with the same name, and has the same default. `runs/latest` becomes a
     link to the run. report: receives the data, the progress and each epoch during the training; without it they go to
-    the log. Raises InvalidInputError for arguments, data or a folder that cannot be used, MissingDependencyError without
+    the log. If torchrun started several processes, they train together, and only the first one reports. Raises
+    InvalidInputError for arguments, data or a folder that cannot be used, MissingDependencyError without
     the extra `train`, and TrainingDivergedError if the loss becomes NaN or infinite.
     """
     need("train", *TRAINING)
     from skinaudit.trainer.claim import check_folder, claim_folder
+    from skinaudit.trainer.shards import this_worker
 
+    worker = this_worker()
+    if out is None and worker.size > 1:
+        raise InvalidInputError("--out: name the folder of the run, the same for all processes of torchrun")
     folder = as_path(out) or free_folder(f"{arch}-{'standard' if hardening == 'none' else 'hardened'}")
     check_out(folder)
-    check_folder(folder, resume=resume)  # before torch is imported, which takes seconds
+    if worker.writes:
+        check_folder(folder, resume=resume)  # before torch is imported, which takes seconds
 
     from skinaudit.artifacts.threat_model import parse_eps
     from skinaudit.trainer.computing import Computing, check_computing, training_device, usual_precision
@@ -96,10 +106,11 @@ def train(
     from skinaudit.trainer.data.splits import usual_split
     from skinaudit.trainer.int8_training import first_epoch
     from skinaudit.trainer.recipes import adapted, parse_costs
+    from skinaudit.trainer.reporter import Reporter
     from skinaudit.trainer.resuming import check_resumable
     from skinaudit.trainer.train import SET_ATTACKS, Training, set_plans, threat_model, train_run
 
-    report = report or _log_reporter()
+    report = (report or _log_reporter()) if worker.writes else Reporter()
     chosen = adapted(
         recipe, arch=arch, class_costs=parse_costs(tuple(class_cost)), epochs=epochs, batch=batch,
         learning_rate=learning_rate, class_weighting=class_weighting, augment=augment, averaging=averaging, swa=swa,
@@ -126,17 +137,19 @@ def train(
             f"--for-int8 {for_int8:g}: takes all {chosen.epochs} epochs, but random weights need some other epochs first; "
             "give more --epochs, a smaller share, or --weights"
         )
-    claim_folder(folder, resume=resume)
+    if worker.writes:
+        claim_folder(folder, resume=resume)
     if resume and not check_resumable(folder, training.options()):
         report.say(f"{folder}: no interrupted training to continue; this one begins with its first epoch")
     dataset = load(
         str(data), size=size, seed=seed, images=images, skip_bad=skip_bad, classes=plan,
-        progress=report.progress("reading images"),
+        progress=report.progress("drawing images" if str(data) == "synthetic" else "reading images"),
     )  # fmt: skip
     training = replace(training, split=split or usual_split(dataset))
     manifest = train_run(dataset, training, out=folder, resume=resume, report=report)
-    point_latest(folder)
-    return TrainedRun(folder, manifest)
+    if worker.writes:
+        point_latest(folder)
+    return TrainedRun(folder, manifest, first=worker.writes)
 
 
 def _hardening(

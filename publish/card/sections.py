@@ -10,6 +10,7 @@ from skinaudit.audit.figures.metrics import Hits
 from skinaudit.audit.figures.statistics import Interval
 from skinaudit.audit.figures.text import NOTHING, percent, share
 from skinaudit.audit.reports.parts.wording import markdown_text as safe
+from skinaudit.errors import counted
 from skinaudit.publish.run_record import CONFIDENCE, RunRecord, SourceFigures, settings
 
 _SPLITS = {
@@ -83,23 +84,24 @@ def data(record: RunRecord) -> Iterator[str]:
         yield _row((":--", *("--:" for _ in parts)))
         for name, count in counts.items():
             yield _row((_title(name), *(f"{count[part]:,}" for part in parts)))
-        counted = ("images", "lesions", *(("patients",) if facts.get("patients") else ()))
-        for unit in counted:
+        units = ("images", "lesions", *(("patients",) if facts.get("patients") else ()))
+        for unit in units:
             yield _row((f"all {unit}", *(f"{facts[f'part_{unit}'][part]:,}" for part in parts)))
         yield ""
-        for unit in counted[1:]:
+        for unit in units[1:]:
             leaked, tested = facts.get(f"leaked_{unit}", 0), facts[f"part_{unit}"].get("test", 0)
             line = f"Leaked {unit}: {leaked:,} of {tested:,} in test are also in training or validation"
             yield f"**{line}: the figures below are too good.**" if leaked else f"{line}."
         if facts.get("identical"):
             differ = len(facts.get("contradictions") or ())
-            yield f"{facts['identical']:,} images have the same pixels as another image and count as its lesion,"
-            yield f"and {differ:,} of these pictures have several labels."
+            have = "has" if facts["identical"] == 1 else "have"
+            yield f"{counted(facts['identical'], 'image')} {have} the same pixels as another image and count as its lesion,"
+            yield f"and {counted(differ, 'picture')} of these {'has' if differ == 1 else 'have'} several labels."
         majority = safe(_text(facts, "majority_class"))
         yield f"Always answering {majority} gives {percent(facts.get('majority_share'))} accuracy on test."
     skipped = facts.get("skipped") or ()
     if skipped:
-        yield f"{len(skipped):,} unreadable images were dropped."
+        yield f"Unreadable and dropped: {counted(len(skipped), 'image')}."
     for note in facts.get("notes") or ():
         yield f"\nNote: {safe(str(note))}."
 

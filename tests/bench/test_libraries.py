@@ -48,3 +48,8 @@ def test_imported_peers_report_their_versions(peer_versions: dict[str, str]) -> 
 
     assert peer_versions == libraries.ATTACKS.peers
     assert Path(torchattacks.__file__).is_relative_to(libraries.ATTACKS.folder)
+
+
+def test_the_command_line_names_groups_and_means_all_without_any() -> None:
+    assert libraries.selected([]) == list(libraries.GROUPS.values())
+    assert libraries.selected(["quantisers"]) == [libraries.QUANTISERS]

@@ -135,6 +135,7 @@ def test_no_command_ends_in_fail_without_memory(
     [
         MemoryError("Unable to allocate 3 GiB"),
         RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory: you tried"),
+        OSError(12, "Cannot allocate memory"),
     ],
 )
 def test_too_little_memory_is_named_as_the_cause(error: Exception, capsys: pytest.CaptureFixture[str]) -> None:
@@ -328,6 +329,22 @@ def test_a_closed_stream_changes_no_exit_code() -> None:
     command = f'"{sys.executable}" -m skinaudit policy >&-'
     process = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
     assert (process.returncode, process.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_no_file_gets_the_number_of_a_stream_that_is_closed(closed: str, tmp_path: Path) -> None:
+    program = (
+        "import os, sys\nfrom pathlib import Path\nfrom skinaudit.commands import endings\n"
+        "def program():\n"
+        "    with open(sys.argv[1], 'w') as file:\n"
+        "        os.system('echo printed; echo printed >&2')\n"
+        "        file.write(str(file.fileno() > 2))\n"
+        "    return 0\n"
+        "endings.run(program)"
+    )
+    command = f'"{sys.executable}" -c "{program}" "{tmp_path / "file"}" {closed}'
+    assert subprocess.run(["sh", "-c", command], capture_output=True, check=False).returncode == 0
+    assert (tmp_path / "file").read_text() == "True"
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="a full disk is /dev/full")

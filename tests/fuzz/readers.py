@@ -43,6 +43,8 @@ from skinaudit.engines.program_file import harmless_program
 from skinaudit.errors import InvalidInputError, SkinauditError
 from skinaudit.export.calibration import read_calibration
 from skinaudit.tests.fuzz import mutations as change
+from skinaudit.tests.fuzz import own_files
+from skinaudit.trainer.data.classes import read_classes
 from skinaudit.trainer.data.decode import decode_file
 from skinaudit.trainer.data.medmnist import list_medmnist, read_images
 from skinaudit.trainer.data.tables import read_table
@@ -161,6 +163,18 @@ READERS: Mapping[str, Reader] = {
     "archive .npz": Reader("images.npz", change.archive_changed, of_archive, never),
     "weights .pth": Reader("weights.pth", change.archive_changed, weights, never),
     "weights .safetensors": Reader("weights.safetensors", change.tensors_changed, weights, never),
+    "classes": Reader("classes.toml", change.toml_changed, read_classes, unprintable),
+    "settings of a study": Reader("study/study.toml", change.toml_changed, own_files.study_settings, unprintable),
+    "log of a study": Reader("study/stages.jsonl", own_files.lines_changed, own_files.study_log, unprintable),
+    "answers of a study": Reader("study/answers.safetensors", change.tensors_changed, own_files.study_answers, never),
+    "answers of an audit": Reader(
+        "kept/answers.safetensors", own_files.record_changed, own_files.kept_answers, own_files.other_answers
+    ),
+    "options of a training": Reader("training/options.json", change.json_changed, own_files.resumable, never),
+    "checkpoint": Reader("training/checkpoint.safetensors", own_files.checkpoint_changed, own_files.restored, never),
+    "lock": Reader("writing.lock", change.json_changed, own_files.taken_over, never),
+    "cache, record": Reader(f"{own_files.KEY}.json", change.json_changed, own_files.entry, own_files.other_entry),
+    "cache, pixels": Reader(f"{own_files.KEY}.npy", own_files.array_changed, own_files.entry, own_files.other_entry),
     "opening .onnx": Reader("graph.onnx", change.graph_changed, answers, never, opens=True),
     "opening .xml": Reader("plain.xml", change.xml_changed, answers, never, opens=True),
     "opening .tflite": Reader("engine.tflite", change.flatbuffer_changed, answers, never, opens=True),
@@ -184,6 +198,7 @@ def write_corpus(folder: Path, lab: Any) -> Path:
     for name in ("plain.xml", "plain.bin"):
         shutil.copyfile(DATA / "openvino" / name, folder / name)
     write_pictures(folder)
+    own_files.write_own_files(folder)
     layers = '<layer id="0" name="image" type="Parameter" version="opset1"/><layer id="1" name="x" type="Convolution"/>'
     (folder / "graph.xml").write_text(f'<net name="n" version="11"><layers>{layers}</layers><edges/></net>')
     return folder

@@ -44,7 +44,15 @@ def test_a_changed_file_is_read_or_refused_in_one_line(name: str, corpus: Path, 
     assert outcomes["refused in one line"] > 0
 
 
-INPUTS = {"report": 12, "set": 40, "opening .onnx": 6, "opening .xml": 4, "opening .tflite": 3, "opening .pt2": 3}
+INPUTS = {
+    "report": 12,
+    "lock": 60,
+    "set": 40,
+    "opening .onnx": 6,
+    "opening .xml": 4,
+    "opening .tflite": 3,
+    "opening .pt2": 3,
+}
 """What is slow is asked less often."""
 
 
@@ -68,7 +76,7 @@ SPECIAL = ("pipe", "link to /dev/zero", "link to itself", "link to nowhere", "so
 def test_what_is_no_file_is_refused_by_every_reader(kind: str, corpus: Path, tmp_path: Path) -> None:
     outcomes = {}
     for name, reader in READERS.items():
-        if not reader.opens:
+        if not reader.opens and name != "lock":  # which may hold anything, see tests/artifacts/test_one_writer.py
             path = Path(shutil.copytree(corpus, tmp_path / name)) / reader.path
             before = reader.read(path)
             path.unlink()

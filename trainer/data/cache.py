@@ -6,9 +6,11 @@ Everything in the cache can be made again, so the folder may be deleted at any t
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import logging
-from collections.abc import Callable, Iterable, Mapping
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,8 +68,7 @@ def write_entry(
     count = 0
     with atomic_path(folder / f"{key}.npy") as temporary, temporary.open("wb") as stream:
         # The header is padded for any number of rows, so the second header fits in place of the first.
-        _write_header(stream, (0, 3, size, size))
-        start = stream.tell()
+        stream.write(start := _header((0, 3, size, size)))
         for position, image in enumerate(images):
             if isinstance(image, Unreadable):
                 unreadable[str(position)] = image.reason
@@ -77,8 +78,8 @@ def write_entry(
             stream.write(raw)
             count += 1
         stream.seek(0)
-        _write_header(stream, (count, 3, size, size))
-        assert stream.tell() == start
+        stream.write(header := _header((count, 3, size, size)))
+        assert len(header) == len(start)
     content = {
         "format": _FORMAT,
         "key": key,
@@ -97,12 +98,12 @@ def open_entry(folder: Path, key: str) -> CacheEntry | None:
         content = sealed.get("content")
         if not isinstance(content, dict) or sealed.get("digest") != _seal(content) or content.get("key") != key:
             return None
-        check_regular(folder / f"{key}.npy", kind="cache entry")
-        images = np.lib.format.open_memmap(folder / f"{key}.npy", mode="r")
-        pixels = _digest_from(folder / f"{key}.npy", images.offset)
+        path, shape, header = folder / f"{key}.npy", tuple(content["shape"]), _header(content["shape"])
+        check_regular(path, kind="cache entry")
+        if path.stat().st_size != len(header) + math.prod(shape) or _digest_of(path, header) != content["pixels"]:
+            return None
+        images = np.memmap(path, np.uint8, mode="r", offset=len(header), shape=shape)
     except (InvalidInputError, OSError, ValueError):
-        return None
-    if images.dtype != np.uint8 or list(images.shape) != content["shape"] or pixels != content["pixels"]:
         return None
     unreadable = {int(position): reason for position, reason in content["unreadable"].items()}
     return CacheEntry(
@@ -140,15 +141,20 @@ def dataset_digest(pixels: str, labels: NDArray[np.int64], groups: NDArray[np.in
     return digest_parts(pixels.encode(), labels.astype("<i8").tobytes(), groups.astype("<i8").tobytes(), names)
 
 
-def _write_header(stream: Any, shape: tuple[int, ...]) -> None:
-    np.lib.format.write_array_header_1_0(stream, {"descr": "|u1", "fortran_order": False, "shape": shape})
+def _header(shape: Sequence[int]) -> bytes:
+    """What stands before the pixels of an entry. It is compared, not parsed: numpy reads it as Python's own text."""
+    stream = io.BytesIO()
+    np.lib.format.write_array_header_1_0(stream, {"descr": "|u1", "fortran_order": False, "shape": tuple(shape)})
+    return stream.getvalue()
 
 
-def _digest_from(path: Path, offset: int) -> str:
-    """Digest of everything after `offset`. Not mapped: mapped pages would count as this process's memory."""
+def _digest_of(path: Path, header: bytes) -> str | None:
+    """Digest of everything after the header; None if another header stands there. Not mapped: mapped pages would count as
+    this process's memory."""
     value = hashlib.sha256()
     with path.open("rb") as stream:
-        stream.seek(offset)
+        if stream.read(len(header)) != header:
+            return None
         while chunk := stream.read(_CHUNK):
             value.update(chunk)
     return f"sha256:{value.hexdigest()}"

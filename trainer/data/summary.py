@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from skinaudit.artifacts.files import short
 from skinaudit.artifacts.printable import printable
-from skinaudit.errors import first_few
+from skinaudit.errors import counted, first_few
 from skinaudit.trainer.data.dataset import Dataset, Skipped, Split
 
 _LONGEST = 300  # characters of a contradiction, because a manifest stores them
@@ -83,19 +83,18 @@ class DataSummary:
         if self.patients:
             text.append(f"leaked patients: {self.leaked_patients:,} of {self.part_patients['test']:,} in test")
         if self.identical:
-            text.append(
-                f"identical pictures: {self.identical:,} images have the same pixels as another image and count as its "
-                "lesion"
-            )
+            have = "has" if self.identical == 1 else "have"
+            images = counted(self.identical, "image")
+            text.append(f"identical pictures: {images} {have} the same pixels as another image and count as its lesion")
         if self.contradictions:
             text.append(
                 f"identical pictures with different labels: {len(self.contradictions)}: {first_few(self.contradictions)}"
             )
         if self.turned:
-            text.append(f"turned by their orientation tag: {self.turned:,} pictures")
+            text.append(f"turned by their orientation tag: {counted(self.turned, 'picture')}")
         if self.skipped:
             listed = first_few([f"{item.image_id} ({item.reason})" for item in self.skipped])
-            text.append(f"dropped {len(self.skipped):,} images: {listed}")
+            text.append(f"dropped {counted(len(self.skipped), 'image')}: {listed}")
         return text + [f"note: {note}" for note in self.notes]
 
 

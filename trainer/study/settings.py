@@ -17,6 +17,7 @@ from skinaudit.trainer import architectures
 
 _AGAIN = "`skinaudit paper --show` prints the settings of a scale to start from"
 _Positive = Annotated[int, Range(1)]
+_MOST_SEEDS = 1000  # each has eight trainings; many more take minutes to list
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,8 @@ class StudySettings:
     architectures: tuple[ArchitectureSettings, ...]
 
     def __post_init__(self) -> None:
+        if self.seeds > _MOST_SEEDS:
+            raise InvalidInputError(f"seeds {self.seeds}: a study has at most {_MOST_SEEDS:,}")
         self.threat_model.on_grid()
         for architecture in self.architectures:
             architectures.load(architecture.name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Literal
 
@@ -63,17 +64,16 @@ def stages(settings: StudySettings, only: Sequence[str] = ()) -> tuple[Stage, ..
 
 def _of_models(models: Sequence[StudyModel]) -> Iterator[Stage]:
     """Each model, then its answers to the sets of its partners as soon as these exist; AutoAttack after each split."""
-    for index, model in enumerate(models):
-        yield Stage("train", model)
-        partners = [partner for partner in models[:index] if _comparable(partner, model)]
-        for partner in partners:
-            yield Stage("answer", model, partner)
-            if not model.hardened and not partner.hardened:
-                yield Stage("answer", partner, model)
-        last = index + 1 == len(models) or _group(models[index + 1]) != _group(model)
-        if last:
-            group = [member for member in models[: index + 1] if _group(member) == _group(model)]
-            yield from (Stage("autoattack", member) for member in sorted(group, key=lambda member: not member.hardened))
+    for _, members in groupby(models, key=_group):
+        group = list(members)
+        for index, model in enumerate(group):
+            yield Stage("train", model)
+            for partner in group[:index]:
+                if _comparable(partner, model):
+                    yield Stage("answer", model, partner)
+                    if not model.hardened and not partner.hardened:
+                        yield Stage("answer", partner, model)
+        yield from (Stage("autoattack", member) for member in sorted(group, key=lambda member: not member.hardened))
 
 
 def _group(model: StudyModel) -> tuple[str, str, int]:
@@ -82,8 +82,9 @@ def _group(model: StudyModel) -> tuple[str, str, int]:
 
 
 def _comparable(earlier: StudyModel, model: StudyModel) -> bool:
-    """Whether the tables show the model on the sets of the earlier one: standard models, and a hardened one on its own."""
-    if _group(earlier) != _group(model) or earlier.hardened:
+    """Whether the tables show the model on the sets of an earlier one of its group: standard models, and a hardened one on
+    its own."""
+    if earlier.hardened:
         return False
     return not model.hardened or earlier.arch == model.arch
 

@@ -5,10 +5,13 @@ Everything in the folder can be made again. Its content is executed, so it is no
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
+import tempfile
 from contextlib import suppress
 from importlib.metadata import version
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from skinaudit.artifacts.contract import class_title
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
     from jinja2.bccache import Bucket
 
 _OPTIONS: dict[str, Any] = {"autoescape": True, "trim_blocks": True, "lstrip_blocks": True}
+_DIGEST = hashlib.sha256().digest_size
 _FILTERS = {
     "about": about,
     "class_title": class_title,
@@ -60,21 +64,25 @@ def page_template() -> Template:
 def _cache() -> BytecodeCache | None:
     """The cache; None if there can be none, or if another user could put code there.
 
-    Jinja itself compiles again when a template's text or the Python version changes, and never reads a half-written file.
-    The compiled code also depends on Jinja's version and on the options; both are in the files' names.
+    Jinja itself compiles again when a template's text or the Python version changes. The compiled code also depends on
+    Jinja's version and on the options; both are in the files' names. Each file begins with a digest of the rest: one
+    changed bit of code would be another page, or a crash of Python.
     """
     from jinja2 import FileSystemBytecodeCache
 
     class Cache(FileSystemBytecodeCache):
         def load_bytecode(self, bucket: Bucket) -> None:
             try:
-                super().load_bytecode(bucket)
-            except Exception:  # a damaged file may raise any error; it is made again
+                content = Path(self._get_cache_filename(bucket)).read_bytes()
+                if hashlib.sha256(content[_DIGEST:]).digest() == content[:_DIGEST]:
+                    bucket.bytecode_from_string(content[_DIGEST:])
+            except Exception:  # of another version of Python, which may raise anything; it is made again
                 bucket.reset()
 
         def dump_bytecode(self, bucket: Bucket) -> None:
+            code = bucket.bytecode_to_string()
             with suppress(OSError):
-                super().dump_bytecode(bucket)
+                _put(Path(self._get_cache_filename(bucket)), hashlib.sha256(code).digest() + code)
 
     try:
         folder = default_cache_dir() / "templates"
@@ -86,3 +94,15 @@ def _cache() -> BytecodeCache | None:
         return None
     made_with = digest_parts(version("jinja2").encode(), repr(_OPTIONS).encode())
     return Cache(str(folder), f"{short(made_with)}-%s.cache")
+
+
+def _put(path: Path, content: bytes) -> None:
+    """Write a file of the cache whole or not at all; without a wait for the disk, as a report should not wait for it."""
+    stream = tempfile.NamedTemporaryFile(dir=path.parent, delete=False)  # noqa: SIM115 (closed below)
+    try:
+        with stream:
+            stream.write(content)
+        Path(stream.name).replace(path)
+    except BaseException:
+        Path(stream.name).unlink(missing_ok=True)
+        raise

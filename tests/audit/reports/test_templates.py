@@ -84,7 +84,15 @@ def test_other_options_or_another_jinja_have_files_of_their_own(
     assert len(compiled) == len(list(folder.iterdir())) == 3 * len(TEMPLATES)
 
 
-@pytest.mark.parametrize("damage", [lambda raw: b"", lambda raw: raw[:30], lambda raw: raw[:-50], lambda raw: b"\x80" * 99])
+def one_bit(raw: bytes) -> bytes:
+    """Changed in its code: Python would run it, and make another page or crash."""
+    middle = len(raw) // 2
+    return raw[:middle] + bytes([raw[middle] ^ 1]) + raw[middle + 1 :]
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda raw: b"", lambda raw: raw[:30], lambda raw: raw[:-50], lambda raw: b"\x80" * 99, one_bit]
+)
 def test_a_damaged_file_is_made_again(
     folder: Path, result: AuditResult, compiled: list[str], damage: Callable[[bytes], bytes]
 ) -> None:

@@ -86,7 +86,8 @@ def test_patients_and_identical_pictures(record: RunRecord) -> None:
     text = section(model_card(replace(record, manifest=replace(record.manifest, data=data))), "Data")
     assert row(text, "all patients")[1:] == ["70", "9", "11"]
     assert "**Leaked patients: 2 of 11 in test are also in training or validation: the figures below are too good.**" in text
-    assert "12 images have the same pixels as another image and count as its lesion,\nand 1 of these pictures have" in text
+    assert "12 images have the same pixels as another image and count as its lesion," in text
+    assert "\nand 1 picture of these has several labels." in text
 
 
 def test_engines_with_verdicts_gates_and_what_was_left_out(record: RunRecord) -> None:

@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
+import pytest
 
 from skinaudit.trainer.data.dataset import Dataset, Skipped, Split
 from skinaudit.trainer.data.summary import summarise
@@ -42,6 +44,14 @@ def test_a_picture_under_many_names_is_told_in_a_few_words(make_dataset: Make) -
     assert (summary.identical, summary.contradictions) == (999, ("image_0 mel = image_1 nv and 998 more",))
 
 
+@pytest.mark.parametrize(("number", "words"), [(1, ("1 image has", "1 picture\n")), (2, ("2 images have", "2 pictures\n"))])
+def test_numbers_agree_with_their_words(make_dataset: Make, number: int, words: tuple[str, str]) -> None:
+    summary = summarise(make_dataset([0, 1, 1], [0, 1, 2]), some_split([0], [1], [2], 0))
+    text = "\n".join(replace(summary, identical=number, turned=number).lines()) + "\n"
+    assert f"identical pictures: {words[0]} the same pixels" in text
+    assert f"turned by their orientation tag: {words[1]}" in text
+
+
 def test_text(make_dataset: Make) -> None:
     dataset = make_dataset([0, 1, 1, 1], [0, 1, 1, 2], skipped=(Skipped("x", "corrupt: y"),))
     text = "\n".join(summarise(dataset, some_split([0, 1], [3], [2], 1)).lines())
@@ -49,7 +59,7 @@ def test_text(make_dataset: Make) -> None:
     assert "nv             1       1       1" in text
     assert "always answering nv scores 100.0% on test" in text
     assert "leaked lesions: 1 of 1 in test" in text
-    assert "dropped 1 images: x (corrupt: y)" in text
+    assert "dropped 1 image: x (corrupt: y)" in text
     assert "note: test lesions are also in training" in text
     assert "note: no test image of class mel, bcc, akiec, bkl, df, vasc" in text
     assert "synthetic" not in text

@@ -30,6 +30,7 @@ def test_what_is_printed_reads_back(tmp_path: Path, scale: str) -> None:
     [
         ("size = 32", "size = 16", "size should be"),
         ("seeds = 1", "seeds = 0", "seeds should be"),
+        ("seeds = 1", "seeds = 1000000000", "seeds 1000000000: a study has at most 1,000"),
         ('name = "mobilenet"', 'name = "whim"', "arch 'whim': choose one of"),
         ('splits = ["lesion", "paper"]', 'splits = ["lesion", "lesion"]', "splits: name at least one, and each once"),
         ("eps = \"8/255\"", 'eps = "1/510"', "eps"),

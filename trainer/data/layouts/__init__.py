@@ -2,7 +2,8 @@
 
 A layout file defines `LOOKS_FOR`, the text that says how it recognises a folder; `find(files) -> Path | None`, the
 recognised file or folder; and `list_images(named_by, files) -> Listing`, every image with its class and lesion. A layout
-with `LAST = True` is tried only if no other fits. To add a layout, add a file; nothing else has to change.
+with `LAST = True` is tried only if no other fits. `near_miss(files) -> str`, if there is one, says what keeps almost fitting
+files from the layout. To add a layout, add a file; nothing else has to change.
 """
 
 from __future__ import annotations
@@ -51,13 +52,13 @@ def recognise(folder: Path) -> Listing:
         looked = " and ".join(layout.LOOKS_FOR for layout in known)
         raise InvalidInputError(
             f"{folder}: no images that skinaudit knows how to read. It looked in this folder and in those below for "
-            f"{looked}{_what_is_there(folder, files)}"
+            f"{looked}{_what_is_there(folder, files, known)}"
         )
     (layout, named_by), *_ = fitting
     return layout.list_images(named_by, files)
 
 
-def _what_is_there(folder: Path, files: Collection[Path]) -> str:
+def _what_is_there(folder: Path, files: Collection[Path], known: Collection[Layout]) -> str:
     """What a folder without a known layout contains, and what to do with files that may hold tables or pictures."""
     pictures = [path.relative_to(folder) for path in files if is_picture(path)]
     parts = []
@@ -65,6 +66,7 @@ def _what_is_there(folder: Path, files: Collection[Path]) -> str:
         count = "1 picture" if len(pictures) == 1 else f"{len(pictures):,} pictures"
         homes = len({path.parent for path in pictures})
         parts.append(f"it holds {count} in {'1 folder' if homes == 1 else f'{homes:,} folders'}, such as {pictures[0]}")
+        parts += [missed for layout in known if (missed := getattr(layout, "near_miss", _nothing)(files))]
     tables = [path.name for path in files if is_of_other_format(path)]
     if tables:
         parts.append(f"tables are read as CSV, not as {first_few(tables)}")
@@ -72,3 +74,8 @@ def _what_is_there(folder: Path, files: Collection[Path]) -> str:
     if packed:
         parts.append(f"unpack {first_few(packed)}")
     return "".join(f"; {part}" for part in parts)
+
+
+def _nothing(files: Collection[Path]) -> str:
+    """The near miss of a layout that knows none."""
+    return ""

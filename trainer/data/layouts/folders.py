@@ -31,6 +31,25 @@ def find(files: Collection[Path]) -> Path | None:
     return roots.pop() if len(roots) == 1 and len(folders) > 1 else None
 
 
+def near_miss(files: Collection[Path]) -> str:
+    """What keeps pictures from being such a tree, and what to do about it; nothing if they are not nearly one."""
+    images = _images(files)
+    depths = Counter(len(path.parts) for path in images)
+    usual = max(depths, key=lambda depth: depths[depth], default=0)
+    strays = sorted(path.name for path in images if len(path.parts) != usual)
+    if strays and 10 * len(strays) <= len(images) and find([path for path in images if len(path.parts) == usual]):
+        return f"not in a folder of a class: {first_few(strays)}; move or remove it"
+    if strays or len({path.parent for path in images}) < 2:
+        return ""
+    inner, outer = ({path.parents[level].name for path in images} for level in (0, 1))
+    if all(name.lower() in _PARTS for name in inner):
+        return f"the parts {first_few(sorted(inner))} have to be the outer folders, as in train/CLASS/*.jpg"
+    others = sorted(name for name in outer if name.lower() not in _PARTS)
+    if 0 < len(others) < len(outer):
+        return f"parts are called train, val or test, not {first_few(others)}; rename or move it"
+    return ""
+
+
 def list_images(root: Path, files: Collection[Path]) -> Listing:
     """Every image below `root`. Each counts as its own lesion, and its name is its path from `root`.
 

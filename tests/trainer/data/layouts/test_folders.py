@@ -86,6 +86,24 @@ def test_what_lies_in_a_folder_that_is_no_tree_is_named(tmp_path: Path) -> None:
         load(str(folder), size=8, cache=tmp_path / "cache")
 
 
+@pytest.mark.parametrize(
+    ("pattern", "strays", "message"),
+    [
+        ("{name}/{number}.jpg", ("preview.jpg",), "not in a folder of a class: preview.jpg; move or remove it"),
+        ("train/{name}/{number}.jpg", ("train/loose.jpg",), "not in a folder of a class: loose.jpg; move or remove it"),
+        ("{name}/train/{number}.jpg", ("a/test/1.jpg",), "the parts test, train have to be the outer folders"),
+        ("train/{name}/{number}.jpg", ("dev/a/1.jpg",), "parts are called train, val or test, not dev; rename or move it"),
+    ],
+)
+def test_what_keeps_pictures_from_being_a_tree_is_named(
+    tmp_path: Path, pattern: str, strays: tuple[str, ...], message: str
+) -> None:
+    paths = [pattern.format(name=name, number=number) for name in "ab" for number in range(6)]
+    with pytest.raises(InvalidInputError) as caught:
+        load(str(tree(tmp_path / "set", *paths, *strays)), size=8, cache=tmp_path / "cache")
+    assert message in str(caught.value)
+
+
 def test_folders_that_differ_in_capitals_or_stored_accents_are_one_class(tmp_path: Path) -> None:
     composed, parts = "n\N{LATIN SMALL LETTER A WITH DIAERESIS}vus", "Na\N{COMBINING DIAERESIS}vus"
     folder = tree(
