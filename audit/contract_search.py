@@ -23,7 +23,7 @@ from skinaudit.artifacts.logits import Indices
 from skinaudit.audit.figures.column_order import FittedOrder, fit_order, speaking_for
 from skinaudit.audit.figures.statistics import Interval, wilson_interval
 from skinaudit.engines.session import Session, SessionEngine
-from skinaudit.errors import EngineError, InvalidInputError
+from skinaudit.errors import EngineError, InvalidInputError, counted
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 CAFFE_MEAN = (123.68, 116.779, 103.939)
@@ -37,6 +37,8 @@ _FIRST, _SECOND = 20, 60
 _MOST_FIRST, _MOST_SECOND = 200, 600
 _TOGETHER = 300
 """Images of all classes in the second round, if there are few classes with so many images."""
+_LAST, _MOST_LAST = 600, 2_400
+"""Images of each class, and of all, in a third round of a thorough search, if the second one decides nothing."""
 _FINALISTS = 4
 _SQUARE = 0.02
 """Frames whose sides differ by less than this share are square."""
@@ -103,15 +105,16 @@ def search_contract(
     where: str,
     given: bool,
     aspect: float = USUAL_ASPECT,
+    thorough: bool = False,
     progress: Progress | None = None,
 ) -> Search:
     """Try common preprocessings and class orders on a clean set.
 
     base: known facts about the engine: names, dtype, layout, answer. given: a person wrote `base`, so it is tried too, and
     its class order counts as common. If it maps columns to classes, only the preprocessing is varied, and `clean` has the
-    classes of the task. aspect: width over height of the frames that were squashed to squares. Raises InvalidInputError if
-    the engine's number of columns differs from the set's number of classes, EngineError if the engine fails with every
-    preprocessing.
+    classes of the task. aspect: width over height of the frames that were squashed to squares. thorough: continue with more
+    of the images if nothing decides. Raises InvalidInputError if the engine's number of columns differs from the set's
+    number of classes, EngineError if the engine fails with every preprocessing.
     """
     classes = clean.info.contract.classes
     if base.mapping is None and len(base.classes) != len(classes):
@@ -139,8 +142,12 @@ def search_contract(
     ]
     per_class = max(_SECOND, _TOGETHER // len(np.unique(clean.labels)))
     second = rounds.answers(finalists, per_class=per_class, most=_MOST_SECOND)
-    second.sort(key=lambda read: -read.whole)
-    return _search_result(second, classes, tried=len(candidates) + 2)
+    search = _search_result(second, classes, tried=len(candidates) + 2)
+    if thorough and search.chosen is None:
+        last = rounds.answers(finalists, per_class=_LAST, most=_MOST_LAST)
+        if len(last[0].labels) > search.images:
+            return _search_result(last, classes, tried=search.tried, looks=2)
+    return search
 
 
 _Part = tuple[str, float, float | None]
@@ -159,7 +166,7 @@ def _middle_squares(aspect: float) -> tuple[_Part, ...]:
 
 def search_lines(search: Search) -> Iterator[str]:
     """The ranking for people, one line each, and what decided."""
-    yield f"{search.tried} preprocessings were tried; the best on {search.images:,} images, one of each lesion:"
+    yield f"{search.tried} preprocessings were tried; the best on {counted(search.images, 'image')}, one of each lesion:"
     for place, reading in enumerate(search.ranked, start=1):
         interval = f"[{100 * reading.interval.low:.1f}, {100 * reading.interval.high:.1f}]"
         malignant = "" if reading.malignant is None else f"  malignant called malignant {reading.malignant:.1%}"
@@ -262,9 +269,11 @@ class _Rounds:
         return _Read(Reading(name, whole, order, balanced, interval, float(right.mean()), malignant), fit, labels)
 
 
-def _search_result(read: Sequence[_Read], classes: Sequence[str], *, tried: int) -> Search:
+def _search_result(unranked: Sequence[_Read], classes: Sequence[str], *, tried: int, looks: int = 1) -> Search:
+    """looks: how many rounds could have decided, this one included; the error is shared among them."""
+    read = sorted(unranked, key=lambda candidate: -candidate.whole)
     best = read[0]
-    z = NormalDist().inv_cdf(1 - (1 - _CONFIDENCE) / max(1, len(read) - 1))
+    z = NormalDist().inv_cdf(1 - (1 - _CONFIDENCE) / looks / max(1, len(read) - 1))
     rivals = [other for other in read if other is best or _lead(best, other, z) <= 0]
     kept = tuple(other.reading for other in rivals)
     chosen, reason = _choice(kept, classes, constant=1 / len(np.unique(best.labels)))

@@ -155,7 +155,7 @@ def _searched(
         search = search_contract(
             open_session(engine, threads=threads), clean, base, where=str(engine), given=known is not None,
             aspect=(None if described is None else described.aspect) or USUAL_ASPECT,
-            progress=bar("trying"),
+            thorough=True, progress=bar("trying"),
         )  # fmt: skip
     for line in search_lines(search):
         note(line)

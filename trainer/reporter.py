@@ -1,4 +1,4 @@
-"""The functions that a training reports its progress to."""
+"""The functions to which a training reports its progress."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:  # the command line needs a reporter before torch is imported,
 
 @dataclass(frozen=True)
 class Reporter:
-    """The functions that a training reports its progress to. Each gets the latest news; all default to silence."""
+    """The functions to which a training reports. By default they do nothing."""
 
     say: Callable[[str], None] = lambda _: None
     data: Callable[[DataSummary], None] = lambda _: None

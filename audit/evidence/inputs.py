@@ -218,7 +218,7 @@ def check_engine(engine: Engine, contract: InputContract, *, path: Path) -> None
 
 
 def titles(sets: Sequence[AdversarialSet]) -> list[str]:
-    """A distinct name for each set: its title, plus its file's name where two sets share a title."""
+    """A distinct name for each set: its title, plus its file's name if two sets share a title."""
     plain = [image_set.info.title for image_set in sets]
     return [
         title if plain.count(title) == 1 else f"{title} ({image_set.path.stem})"

@@ -17,7 +17,7 @@ from skinaudit.engines.networks.layers import FLOAT_STEP, Array, Constant, Kind,
 from skinaudit.engines.networks.stored import half_units
 
 _LEAST_STEP = 2.0**-24
-"""Smallest step of fp16. A bias of zeros is no coarse rounding if the run's own is zero too."""
+"""Smallest step of fp16. Beside weights that are large enough, a bias may be rounded to it: zeros and tiny numbers are."""
 _SIGMAS = 3.0
 """Number of standard errors allowed for a scale that is estimated from rounded weights."""
 _CUT = 1e-3
@@ -178,8 +178,8 @@ class Matcher:
         """Raise DiffersError for coarser rounding than the precision explains: it could hide many changes."""
         parts = [(_constant_of(actual.weight), self.allowed.rounding, 0.0)]
         if "rounding" not in self.allowed.kinds:  # otherwise biases are in steps of the products
-            of_run = np.abs(_constant_of(expected.bias).value).max(initial=0)
-            least = _LEAST_STEP if of_run <= _LEAST_STEP else 0.0
+            weights = self.allowed.rounding * np.abs(_constant_of(actual.weight).value).max(initial=0)
+            least = _LEAST_STEP if weights >= _LEAST_STEP else 0.0
             parts.append((_constant_of(actual.bias), _SUMMED * self.allowed.rounding, least))
         for part, allowed, least in parts:
             value, slack = np.abs(part.value).reshape(-1), part.slack.reshape(-1)

@@ -143,7 +143,7 @@ def train(
         report.say(f"{folder}: no interrupted training to continue; this one begins with its first epoch")
     dataset = load(
         str(data), size=size, seed=seed, images=images, skip_bad=skip_bad, classes=plan,
-        progress=report.progress("reading images"),
+        progress=report.progress("drawing images" if str(data) == "synthetic" else "reading images"),
     )  # fmt: skip
     training = replace(training, split=split or usual_split(dataset))
     manifest = train_run(dataset, training, out=folder, resume=resume, report=report)

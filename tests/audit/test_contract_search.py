@@ -54,6 +54,15 @@ class FedSession:
         return np.asarray(logits[:, [CLASSES.index(name) for name in correct.classes]], np.float32)
 
 
+class WeakSession(FedSession):
+    """The same with a random part in each answer, always the same one for the same number of images."""
+
+    def run(self, tensor: NDArray[Any], *, input: str, output: str) -> NDArray[Any]:
+        logits = super().run(tensor, input=input, output=output)
+        random_part = np.random.default_rng(len(logits)).normal(0, 2 * logits.std(), logits.shape)
+        return np.asarray(logits + random_part, np.float32)
+
+
 @pytest.fixture(scope="module")
 def clean(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
     import linear_run
@@ -100,6 +109,19 @@ def test_the_right_contract_is_found_from_a_wrong_one(clean: SimpleNamespace, na
     assert search.beats(replace(start, layout=correct.layout)) or changed_entries(start, contract) == []
     assert not search.beats(contract)
     assert any(contract.classes[0] in line or search.reason in line for line in search_lines(search))
+
+
+def test_a_thorough_search_goes_on_with_more_images(clean: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, number in {"_SECOND": 5, "_TOGETHER": 5}.items():
+        monkeypatch.setattr(f"skinaudit.audit.contract_search.{name}", number)
+    correct = WANTED["no usual order"]
+    session, about = WeakSession(clean.weights, correct), {"where": "engine", "given": True}
+    hasty = search_contract(session, clean.set, PM1, **about)
+    assert hasty.chosen is None
+    search = search_contract(session, clean.set, PM1, thorough=True, **about)
+    assert search.images > hasty.images
+    assert search.chosen is not None, search.reason
+    assert search.chosen.contract.classes == correct.classes
 
 
 def test_the_order_that_a_file_names_itself_is_kept(clean: SimpleNamespace) -> None:

@@ -43,7 +43,8 @@ def run_study(
     place.out.mkdir(parents=True, exist_ok=True)
     with one_writer(folder.lock, place=str(place.out), say=report.say):
         _claim(folder, place.settings)
-        dataset_of(place, report.progress("reading images"))  # once here; otherwise several processes would do it
+        title = "drawing images" if place.data == "synthetic" else "reading images"
+        dataset_of(place, report.progress(title))  # once here; otherwise several processes would do it
         todo = remaining(place, wanted)
 
         def over() -> bool:

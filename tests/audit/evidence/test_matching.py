@@ -8,14 +8,17 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from skinaudit.artifacts.precisions import KINDS
 from skinaudit.audit.evidence.matching import Allowed, DiffersError, Matcher
 from skinaudit.engines.networks import layers
 from skinaudit.engines.networks.layers import Constant, Layer, constant
+from skinaudit.engines.networks.stored import half_units
 
 WIDE, CLASSES, SLACK = 64, 7, 0.01
-HALF = Allowed(rounding=2.0**-11)
+HALF = Allowed(rounding=KINDS["fp16"].rounding)
 FIRST = np.random.default_rng(0).normal(size=(WIDE, 192))
 LAST = np.random.default_rng(1).normal(size=(CLASSES, WIDE))
+UNCHANGED = constant(FIRST)
 
 
 def network(first: Constant, last: NDArray[np.float64], bias: NDArray[np.float64] | None = None) -> Layer:
@@ -24,8 +27,8 @@ def network(first: Constant, last: NDArray[np.float64], bias: NDArray[np.float64
     return layers.dense(layers.activation(hidden, 0.0, np.inf, origin="relu"), constant(last), None, origin="last")
 
 
-def with_bias(bias: Constant) -> Layer:
-    model = network(constant(FIRST), LAST)
+def with_bias(bias: Constant, first: Constant = UNCHANGED, last: NDArray[np.float64] = LAST) -> Layer:
+    model = network(first, last)
     activation = model.inputs[0]
     hidden = replace(activation.inputs[0], bias=bias)
     return replace(model, inputs=(replace(activation, inputs=(hidden,)),))
@@ -96,13 +99,25 @@ def test_tiny_weights_in_a_coarse_type_are_named() -> None:
     assert named.value.actual.origin == "first"
 
 
-def test_a_small_bias_in_a_coarse_type_is_named() -> None:
-    small = np.random.default_rng(3).uniform(2e-7, 3e-7, WIDE)
+def test_a_tiny_bias_in_a_coarse_type_is_named_beside_tiny_weights() -> None:
+    tiny, bias = constant(FIRST * 1e-8), np.random.default_rng(3).uniform(1e-8, 2e-8, WIDE)
+    coarse = with_bias(Constant(bias, 0.1 * bias), first=tiny, last=LAST * 1e8)
     with pytest.raises(DiffersError, match="rounded more coarsely") as named:
-        Matcher(HALF).match(network(constant(FIRST), LAST, small), with_bias(Constant(small, 0.1 * small)))
+        Matcher(HALF).match(network(tiny, LAST * 1e8, bias), coarse)
     assert named.value.actual.origin == "first"
 
 
-def test_a_bias_of_zeros_is_known_to_the_smallest_step_of_fp16_alone() -> None:
-    zeros = np.zeros(WIDE)
-    assert Matcher(HALF).match(network(constant(FIRST), LAST, zeros), with_bias(Constant(zeros, zeros + 2.0**-25))).plain
+def test_a_bias_in_8_bits_is_named() -> None:
+    bias = np.random.default_rng(3).uniform(2e-5, 3e-5, WIDE)
+    with pytest.raises(DiffersError, match="rounded more coarsely") as named:
+        Matcher(HALF).match(network(constant(FIRST), LAST, bias), with_bias(Constant(bias, 2.0**-4 * bias)))
+    assert named.value.actual.origin == "first"
+
+
+@pytest.mark.parametrize("scale", [0.0, 2e-8, 1e-7, 1e-6, 1e-3])
+def test_a_bias_in_fp16_may_be_zero_or_tiny(scale: float) -> None:
+    """Below 6e-5 fp16 keeps fewer and fewer digits, but what is lost is nothing beside the weights."""
+    bias = scale * np.random.default_rng(3).uniform(-1, 1, WIDE)
+    half = bias.astype(np.float16).astype(np.float64)
+    stored = Constant(half, half_units(half, 11, least=2.0**-25))
+    assert Matcher(HALF).match(network(constant(FIRST), LAST, bias), with_bias(stored)).plain
