@@ -119,8 +119,6 @@ def _command_name() -> str:
 
 def _report(error: BaseException) -> int:
     """Report this exception in one line; returns its exit code."""
-    if isinstance(error, SystemExit) and error.code in (0, None):
-        return 0
     if isinstance(error, BrokenPipeError | SystemExit) and _nobody_reads():  # click converts the first to the second
         return BROKEN_PIPE
     # raised by rich, which closes the pipe

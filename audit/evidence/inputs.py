@@ -238,7 +238,7 @@ def _set_paths(
         if run.weights.digest != weights:
             raise InvalidInputError(
                 f"{engine}: built from weights {short(weights)}, but {folder / RUN_FILE} has {short(run.weights.digest)}: "
-                "the run was trained again; export it again"
+                "the run was trained again; export it again, or name the engine's own run with --run"
             )
         check_contract(run.contract, manifest.contract, owner=str(folder / RUN_FILE), other=str(engine))
         if (run.data["digest"], run.synthetic) != (manifest.lineage["data"], manifest.synthetic):
