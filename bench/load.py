@@ -233,7 +233,7 @@ def resumed(engine: Path, sets: Path, report: Path, undisturbed: Taken, *, stopp
     report: of the audit that nobody disturbed. stopped: share of the time in which the processes of engines stand still
     until the signal: answers are kept only from a slow engine. Each pair has a cache of its own.
     """
-    expected, rows = without_speeds(json.loads(report.read_text())), []
+    expected, rows = comparable(report), []
     for number in SIGNALS:
         with tempfile.TemporaryDirectory(dir=report.parent) as cache:
             rows.append(_stop_and_start(number, Path(cache), engine, sets, expected, undisturbed, stopped=stopped))
@@ -261,12 +261,11 @@ def _stop_and_start(
     _, errors = process.communicate()
     spent, finished = used() - before, _kept(cache)
     taken, told = watched(command, environment)
-    report = json.loads(again.read_text())
     line = errors.decode().rstrip().splitlines()[-1:] if number is not signal.SIGKILL else []
     return (
         number.name, str(process.returncode), *(line or ["none, as nothing can be said"]), f"{spent:,.0f}", str(finished),
         f"{taken.cpu:,.0f}", str(told.count("an interrupted audit has these outputs already")), f"{undisturbed.cpu:,.0f}",
-        f"{undisturbed.cpu - taken.cpu:,.0f}", "yes" if without_speeds(report) == expected else "NO", str(_kept(cache)),
+        f"{undisturbed.cpu - taken.cpu:,.0f}", "yes" if comparable(again) == expected else "NO", str(_kept(cache)),
     )  # fmt: skip
 
 
@@ -283,6 +282,13 @@ def _rest(number: int, *, share: float) -> None:
 def _kept(cache: Path) -> int:
     """How many replays an audit has kept in this cache."""
     return len(list(cache.glob("unfinished-audits/*/*.safetensors")))
+
+
+def comparable(report: Path) -> Any:
+    """A report without speeds, and without the note that an earlier audit was interrupted."""
+    plain = without_speeds(json.loads(report.read_text()))
+    plain["findings"] = [finding for finding in plain["findings"] if finding["rule"] != "interrupted"]
+    return plain
 
 
 def without_speeds(value: Any) -> Any:
@@ -302,7 +308,7 @@ def at_once(engine: Path, sets: Path, work: Path, number: int) -> str:
     for process in processes:
         _, errors = process.communicate()
         _check(process, errors.decode())
-    texts = {json.dumps(without_speeds(json.loads(output.read_text()))) for output in outputs}
+    texts = {json.dumps(comparable(output)) for output in outputs}
     verdicts = {json.loads(output.read_text())["verdict"] for output in outputs}
     heads = ("audits at once", "verdicts", "different reports")
     return f"## At once\n\n{table(heads, [(str(number), ', '.join(sorted(verdicts)), str(len(texts)))])}"
