@@ -36,6 +36,8 @@ $(VENV)/.installed-%: pyproject.toml $(wildcard constraints/*.txt)
 	@test ! -e $(VENV) -o -e $@ -o -z "$$(ls $(VENV)/.installed-* 2>/dev/null)" || rm -rf $(VENV)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade pip
+	@# setuptools warns of every editable installation whose package is the root folder; nothing is to be done about it.
+	PYTHONWARNINGS='ignore:Editable installation:UserWarning' \
 	$(BIN)/pip install --quiet $(CONSTRAINTS) --editable ".[train,$*,rtx,openvino,report,dev]"
 	@touch $@
 

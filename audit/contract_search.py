@@ -23,7 +23,7 @@ from skinaudit.artifacts.logits import Indices
 from skinaudit.audit.figures.column_order import FittedOrder, fit_order, speaking_for
 from skinaudit.audit.figures.statistics import Interval, wilson_interval
 from skinaudit.engines.session import Session, SessionEngine
-from skinaudit.errors import EngineError, InvalidInputError
+from skinaudit.errors import EngineError, InvalidInputError, counted
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 CAFFE_MEAN = (123.68, 116.779, 103.939)
@@ -166,7 +166,7 @@ def _middle_squares(aspect: float) -> tuple[_Part, ...]:
 
 def search_lines(search: Search) -> Iterator[str]:
     """The ranking for people, one line each, and what decided."""
-    yield f"{search.tried} preprocessings were tried; the best on {search.images:,} images, one of each lesion:"
+    yield f"{search.tried} preprocessings were tried; the best on {counted(search.images, 'image')}, one of each lesion:"
     for place, reading in enumerate(search.ranked, start=1):
         interval = f"[{100 * reading.interval.low:.1f}, {100 * reading.interval.high:.1f}]"
         malignant = "" if reading.malignant is None else f"  malignant called malignant {reading.malignant:.1%}"

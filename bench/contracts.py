@@ -107,7 +107,7 @@ def row(tool: Tool, path: Path, clean: AdversarialSet) -> tuple[str, bool]:
     """A line of the table, and whether the search ended at the right contract."""
     wrong = tool.wrong(tool.right)
     started = time.perf_counter()
-    search: Search = search_contract(open_session(path, threads=1), clean, wrong, where=path.name, given=True)
+    search: Search = search_contract(open_session(path, threads=1), clean, wrong, where=path.name, given=True, thorough=True)
     seconds = time.perf_counter() - started
     before, due = figures(path, wrong, clean), figures(path, tool.right, clean)
     if search.chosen is None:

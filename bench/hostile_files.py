@@ -58,10 +58,11 @@ def main() -> None:
 
     {command}
 
-took {(time.perf_counter() - started) / 60:.1f} minutes on {machine(1)}. Each file was valid before bytes, values, keys,
-nodes, sizes or texts of it were changed (tests/fuzz/mutations.py). Where a file is opened, its runtime reads it in a process
-of its own, and answers to an image if it can. *Taken*: the changed file is still valid, such as a policy with another
-bound. *Wrongly taken*: a set with different content, a FAIL that is read as a PASS, a text that acts on a terminal.
+took {(time.perf_counter() - started) / 60:.1f} minutes on {machine(1)}. Each input is a valid file in which bytes, values,
+keys, nodes, sizes or texts were changed at random (tests/fuzz/mutations.py). For readers called `opening`, the runtime reads
+the file in a separate process and answers an image if it can. *Taken* means that the changed file is still valid, such as a
+policy with another bound. *Wrongly taken* would be a set with different content, a FAIL that is read as a PASS, or a text
+that controls a terminal.
 
 {table(("reader", "tried", *OUTCOMES), rows)}
 """

@@ -163,7 +163,7 @@ def _at_margin(cells: Cells, draws: int, seed: int) -> str:
                 bound.append(wrong - free)
     header = ["what is lost on the adversarial set", "flips", *(f"{size:,}" for size in LOSING_SIZES)]
     return (
-        f"{table(header, rows)}\nLargest share of wrong PASS: {max(passed):.1f}%; where the gate binds: {max(bound):.1f}%."
+        f"{table(header, rows)}\nLargest share of wrong PASS: {max(passed):.1f}%; {max(bound):.1f}% with a gate that binds."
     )
 
 
@@ -291,31 +291,35 @@ def _page(honest: str, at_margin: str, options: argparse.Namespace, minutes: flo
 
     python bench/operating.py --margin-draws {options.margin_draws} --output docs/results/operating.md
 
-took {minutes:.0f} minutes with {options.draws} and {options.margin_draws} audits a cell and seed {options.seed}. Answers
-are drawn, no model and no image is involved. Each audit has a clean and an adversarial set of the same images, with
-classes and lesions as in HAM10000 (1 to 6 images a lesion). An image goes with its lesion with probability {TOGETHER}, in
-the source's answers and in the flips. Figures, gates, findings of the gates and the verdict are those of the audit; checks
-of the file are not simulated. The bootstrap of lesions takes {RESAMPLES:,} resamples here, in place of 4,000.
+took {minutes:.0f} minutes with {options.draws} (first table) and {options.margin_draws} (second table) audits per cell,
+and seed {options.seed}. The answers are random numbers: the simulation uses no model and no image. Each audit has a clean
+and an adversarial set of the same images, with
+classes and lesions as in HAM10000 (1 to 6 images per lesion). With probability {TOGETHER} an image has the outcome of its
+lesion, for the source's answers and for the flips. The figures, the gates, their findings and the verdict are computed by
+the audit's own code. Checks of the engine file are not simulated. The bootstrap uses {RESAMPLES:,} resamples of
+the lesions; an audit uses 4,000.
 
 ## Engines that are equal to their source
 
-*Flips*: share of images on which the answers differ; in truth, as many are lost as gained. In percent of audits:
-PASS / INCONCLUSIVE / FAIL. The first figures have a limit of 0 malignant images turned benign, the default before; the
-second ones have today's default.
+*Flips* is the share of images on which the two answers differ. On average as many images are lost as gained. The cells
+show percent of audits: PASS / INCONCLUSIVE / FAIL. The first three figures are for a limit of 0 malignant images that turn
+benign, which was the default before. The second three are for today's default.
 
 {honest}
 
 ## Engines that lose exactly a margin
 
-They lose it on the adversarial set, in one of three ways:
+These engines lose exactly a margin on the adversarial set, in one of three ways:
 
 - 1 point of accuracy;
-- 5 points of malignant called malignant (2.5 from 400 malignant images on), while accuracy stays the same;
-- 5% of the malignant images that the source calls malignant, while as many others are gained.
+- 5 points of malignant called malignant (2.5 points from 400 malignant images on), while the accuracy does not change;
+- 5% of the malignant images that the source calls malignant turn benign, while as many others are gained.
 
-In percent of audits: PASS, which is wrong, (of these those in which the gate on what is lost did not bind) / FAIL. At most
-{100 * Policy().alpha:.1f}% may pass. The last gate does not bind if the source calls so few cancers malignant that full
-agreement would not show 5%, and too few turned benign to doubt it. Such an audit has a warning.
+The cells show percent of audits: PASS (in brackets: PASS of audits in which the gate on this loss did not bind) / FAIL. A
+PASS is wrong here, and at most {100 * Policy().alpha:.1f}% of the audits may end in PASS. The gate on images that turned
+benign does not bind in one case: the source calls so few cancers malignant that even full agreement could not show
+less than 5%, and too
+few of them turned benign to raise a doubt. Such an audit has a warning.
 
 {at_margin}
 """

@@ -13,6 +13,7 @@ from skinaudit.commands.library.run_folders import LATEST
 from skinaudit.commands.names import defence_names, listed
 from skinaudit.commands.screen import bars, note, say, say_table
 from skinaudit.commands.shared_options import json_option, provider_option, seed_option, threads_option
+from skinaudit.errors import counted
 
 if TYPE_CHECKING:
     from skinaudit.commands.library.defending import DefenceTable
@@ -63,7 +64,8 @@ def defences(run: Path, as_json: bool, **options: Any) -> None:
 def _print(table: DefenceTable) -> None:
     if table.synthetic:
         say("SYNTHETIC images: these figures say nothing about patients")
-    say(f"{table.attack}   answered by {table.answered_by}   {table.images:,} images, {table.draws} draws")
+    counts = f"{counted(table.images, 'image')}, {counted(table.draws, 'draw')}"
+    say(f"{table.attack}   answered by {table.answered_by}   {counts}")
     head = ("defence", "clean", "naive", "adaptive", "robust", "95% interval")
     rows = [
         (row.defence, *(f"{share:.1%}" for share in (row.clean, row.naive, row.adaptive, row.robust)),

@@ -14,6 +14,7 @@ from skinaudit.commands.library.run_folders import LATEST
 from skinaudit.commands.names import attack_names, listed
 from skinaudit.commands.screen import bars, note, say, say_table
 from skinaudit.commands.shared_options import json_option, seed_option, threads_option
+from skinaudit.errors import counted
 
 if TYPE_CHECKING:
     from skinaudit.commands.library.sweeping import SweepRow, SweepTable
@@ -68,7 +69,7 @@ def sweep(run: Path, as_json: bool, picture: Path | None, **options: Any) -> Non
 def _print(table: SweepTable) -> None:
     if table.synthetic:
         say("SYNTHETIC images: these figures say nothing about patients")
-    say(f"{table.images:,} images, {table.clean:.1%} correct without an attack; robust accuracy with growing eps:")
+    say(f"{counted(table.images, 'image')}, {table.clean:.1%} correct without an attack; robust accuracy with growing eps:")
     say_table(_columns(table.by_eps, [f"{row.norm} {row.eps}" for row in table.by_eps]))
     if table.by_steps:
         say(f"with growing steps, at {table.at}:")

@@ -15,6 +15,7 @@ from skinaudit.commands.library.run_folders import LATEST
 from skinaudit.commands.names import attack_names, hardening_names, listed, names_in
 from skinaudit.commands.screen import bars, note, reporter, say, say_table
 from skinaudit.commands.shared_options import json_option, seed_option, threads_option
+from skinaudit.errors import counted
 
 if TYPE_CHECKING:
     from skinaudit.artifacts.adversarial_set import AdversarialSet
@@ -252,7 +253,7 @@ def _say_summary(written: Sequence[AdversarialSet], clean: AdversarialSet) -> No
 
     for opened in written:
         correct = float((opened.source_logits.argmax(1) == opened.labels).mean())
-        say(f"{opened.path}  {opened.info.title}  {len(opened):,} images, source accuracy {correct:.1%}")
+        say(f"{opened.path}  {opened.info.title}  {counted(len(opened), 'image')}, source accuracy {correct:.1%}")
     for remark in (remark for opened in written if opened.info.threat_model for remark in attack_remarks(opened, clean)):
         say(f"WARNING: {remark}")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from skinaudit.errors import choose_one, first_few, in_one_line, no_such_file
+from skinaudit.errors import choose_one, counted, first_few, in_one_line, no_such_file
 
 
 def test_a_long_message_keeps_its_beginning_and_its_end() -> None:
@@ -41,3 +41,7 @@ def test_a_link_that_leads_nowhere_is_not_offered_in_place_of_itself(tmp_path: P
     assert no_such_file(tmp_path / "fp32.onnx", "engine", "export one").endswith(
         "no such engine; it is a link that leads nowhere, so copy the file itself to this place"
     )
+
+
+def test_a_number_agrees_with_its_word() -> None:
+    assert [counted(number, "image") for number in (0, 1, 1_200)] == ["0 images", "1 image", "1,200 images"]

@@ -38,6 +38,7 @@ from skinaudit.audit.reports.parts.wording import (
     turned_since_text,
 )
 from skinaudit.audit.reports.parts.wording import markdown_text as safe
+from skinaudit.errors import counted
 
 LIMIT = 65_000
 """Largest number of characters in a report: GitHub accepts comments of up to 65,536."""
@@ -124,7 +125,7 @@ def _sets(result: AuditResult) -> list[str]:
         )
     always = f"Always {clean.majority_class}: accuracy {percent(clean.majority_share)}"
     power = f" {POWER.capitalize()}." if any(gate.power is not None for gate in result.gates) else ""
-    text = f"{always}, balanced {percent(clean.constant_balanced)}; {clean.lesions:,} lesions.{power}"
+    text = f"{always}, balanced {percent(clean.constant_balanced)}; {counted(clean.lesions, 'lesion')}.{power}"
     return [*rows, "", safe(text)]
 
 

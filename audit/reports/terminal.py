@@ -41,6 +41,7 @@ from skinaudit.audit.reports.parts.wording import (
     precision_text,
     turned_since_text,
 )
+from skinaudit.errors import counted
 
 _WIDTH = 80
 
@@ -100,7 +101,7 @@ def _head(result: AuditResult, console: Console) -> None:
         print_line(console, line, style="bold magenta")
     runtime = f"{about.runtime} {about.version} {about.provider}"
     _print_parts(console, result.engine.name, runtime, precision_text(result))
-    images = f"{clean.images:,} images, {clean.lesions:,} lesions"
+    images = f"{counted(clean.images, 'image')}, {counted(clean.lesions, 'lesion')}"
     origin = (
         ("foreign engine, read through a contract",) if result.foreign else (f"run {result.run_name}", lineage_text(result))
     )

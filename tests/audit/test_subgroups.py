@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,12 +11,14 @@ from typing import Any
 import pytest
 
 from skinaudit.audit.audit import audit_engine
+from skinaudit.audit.figures.subgroups import SubgroupShare
 from skinaudit.audit.judgement.policy import Policy
 from skinaudit.audit.judgement.reading import read_audit
-from skinaudit.audit.judgement.result import Verdict
+from skinaudit.audit.judgement.result import AuditResult, Verdict
 from skinaudit.audit.judgement.subgroup_gates import RULE
 from skinaudit.audit.reports import html, markdown, terminal
 from skinaudit.audit.reports.json_ import render
+from skinaudit.audit.reports.parts.subgroups import subgroups_text
 from skinaudit.errors import InvalidInputError
 
 HOSTILE = "<script>alert(1)</script>[red]|x"
@@ -42,11 +45,32 @@ def test_an_engine_that_is_wrong_on_one_site_fails_there_and_no_edit_hides_it(tm
     assert "<script>" not in markdown.render(result)
     assert "site &lt;script&gt;" in markdown.render(result)
     assert "[red]" in terminal.render(result)  # as it stands, not as a colour
+    assert "more than the rest of the set" in subgroups_text(result)
+    assert subgroups_text(without_source(result)) == (
+        "subgroups (5 by age, 2 by site): shown and not judged, because there is no source model to compare with"
+    )
     path = tmp_path / "report.json"
     path.write_text(render(result), encoding="utf-8")
     assert read_audit(path) == result
     refuse_edits(path, render(result))
     read_as_earlier(path, render(result))
+
+
+def without_source(result: AuditResult) -> AuditResult:
+    """The result as of an engine of another tool, whose subgroups have no drop."""
+
+    def alone(share: SubgroupShare) -> SubgroupShare:
+        return replace(share, source=None, drop=None, excess=None)
+
+    sets = [
+        replace(entry, subgroups=tuple(
+            replace(subgroup, accuracy=alone(subgroup.accuracy),
+                    malignant=None if subgroup.malignant is None else alone(subgroup.malignant))
+            for subgroup in entry.subgroups
+        ))
+        for entry in result.sets
+    ]  # fmt: skip
+    return replace(result, sets=tuple(sets))
 
 
 def read_as_earlier(path: Path, written: str) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skinaudit.artifacts.lesions import effective_lesions
-from skinaudit.errors import InvalidInputError, first_few
+from skinaudit.errors import InvalidInputError, counted, first_few
 from skinaudit.trainer.data.dataset import Dataset, Split
 from skinaudit.trainer.data.joined import joined
 
@@ -167,5 +167,10 @@ def _from_parts(dataset: Dataset, parts: NDArray[np.int64]) -> Split:
     train, val, test = (np.flatnonzero(parts == part) for part in range(3))
     for name, indices in (("train", train), ("validation", val), ("test", test)):
         if len(indices) == 0:
-            raise InvalidInputError(f"{dataset.title}: {len(dataset)} images leave the {name} part empty; use more images")
+            unit = "lesion" if dataset.patients is None else "patient"
+            families = counted(int(_families(dataset).max()) + 1, unit)
+            raise InvalidInputError(
+                f"{dataset.title}: {counted(len(dataset), 'image')} of {families} leave the {name} part empty; use images "
+                f"of more {unit}s"
+            )
     return Split(train=train, val=val, test=test, leaked_lesions=len(leaked), leaked_patients=int((shared >= 0).sum()))

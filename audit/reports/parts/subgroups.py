@@ -72,6 +72,8 @@ def subgroups_text(result: AuditResult) -> str:
         return ""
     names = ", ".join(f"{len(column.values)} by {column.name.replace('_', ' ')}" for column in result.subgroups)
     policy = result.policy
+    if not any(share.drop for entry in result.sets for subgroup in entry.subgroups for _, share in subgroup.shares):
+        return f"subgroups ({names}): shown and not judged, because there is no source model to compare with"
     if not any(judged(policy, column.name) for column in result.subgroups):
         return f"subgroups ({names}): the policy judges none"
     failed = sum(gate.rule == RULE and gate.judgement.verdict is Verdict.FAIL for gate in result.gates)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -186,5 +187,14 @@ def test_dispatch() -> None:
 
 @pytest.mark.parametrize("kind", ["lesion", "paper"])
 def test_too_few_images(kind: SplitKind) -> None:
-    with pytest.raises(InvalidInputError, match=r"2 images leave the \w+ part empty"):
+    with pytest.raises(InvalidInputError, match=r"2 images of 2 lesions leave the \w+ part empty"):
         split(dataset_of([0, 1], [0, 1]), kind=kind, seed=0)
+
+
+def test_images_that_stay_together_leave_parts_empty_however_many_they_are() -> None:
+    dataset = dataset_of([0] * 20, [0] * 20)
+    with pytest.raises(InvalidInputError, match=r"20 images of 1 lesion leave .* use images of more lesions"):
+        split(dataset, kind="lesion", seed=0)
+    of_one_patient = replace(dataset_of([0] * 20, list(range(20))), patients=np.zeros(20, np.int64))
+    with pytest.raises(InvalidInputError, match=r"20 images of 1 patient leave .* use images of more patients"):
+        split(of_one_patient, kind="lesion", seed=0)
