@@ -45,6 +45,10 @@ def invoke() -> int:
     try:
         with loudness.libraries_held_back():
             return commands.main(prog_name="skinaudit", standalone_mode=False) or 0
+    except SystemExit as error:
+        if error.code == 0 and _COMPLETING in os.environ:  # click ends so; of a library it would read as PASS
+            return 0
+        raise
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message())
         return error.exit_code
@@ -84,6 +88,8 @@ def _take_from_environment(command: click.Command) -> None:
     command.callback = checked
 
 
+_COMPLETING = "_SKINAUDIT_COMPLETE"
+"""Set by a shell that asks for completions; click derives it from the program's name."""
 _SETTINGS = {
     "help_option_names": ["-h", "--help"], "max_content_width": 100, "auto_envvar_prefix": environment.PREFIX
 }  # fmt: skip

@@ -299,7 +299,7 @@ def _read_images(path: Path, size: int, *wanted: range, rows: int) -> Iterator[N
                     count = min(rows, part.stop - start)
                     yield np.fromfile(file, np.uint8, count * pixels).reshape(count, 3, size, size)
     except (OSError, ValueError, LookupError, TypeError, OverflowError) as error:
-        raise InvalidInputError(f"{path}: changed or removed while it was read ({error}); run again") from error
+        raise InvalidInputError(f"{path}: changed or removed while it was read ({reason_of(error)}); run again") from error
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,7 @@ def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
     except (SafetensorError, OSError) as error:
-        raise InvalidInputError(f"{path}: not a readable checkpoint ({error}); {_AGAIN}") from error
+        raise InvalidInputError(f"{path}: not a readable checkpoint ({reason_of(error)}); {_AGAIN}") from error
     if _KEY not in metadata:
         raise InvalidInputError(f"{path}: not a checkpoint of skinaudit; {_AGAIN}")
     state = parse_object(metadata[_KEY], where=str(path), kind="state of a checkpoint", again=_AGAIN)

@@ -238,7 +238,7 @@ def _set_paths(
         if run.weights.digest != weights:
             raise InvalidInputError(
                 f"{engine}: built from weights {short(weights)}, but {folder / RUN_FILE} has {short(run.weights.digest)}: "
-                "the run was trained again; export it again"
+                "the run was trained again; export it again, or name the engine's own run with --run"
             )
         check_contract(run.contract, manifest.contract, owner=str(folder / RUN_FILE), other=str(engine))
         if (run.data["digest"], run.synthetic) != (manifest.lineage["data"], manifest.synthetic):
@@ -267,6 +267,8 @@ def _set_paths(
 
 
 def _sets_in(folder: Path) -> list[Path]:
+    if RunFolder(folder).has_manifest:
+        raise InvalidInputError(f"{folder}: is the folder of a run; name its folder of sets: {RunFolder(folder).sets}")
     described = external_paths(folder)
     paths = set_files(folder) if described is None else described[1]
     if not paths:

@@ -29,6 +29,7 @@ from skinaudit.errors import EngineStoppedError, about_memory, debugging, in_one
 _LOG = logging.getLogger(__name__)
 _GRACE = 10.0
 _PRINTED = 2000
+_ENDED = "the process that starts it ended; this user may have too few processes or too little memory: see ulimit -u and -v"
 _START = """
 import json, sys
 sys.path[:], absent = json.loads(sys.argv[3])
@@ -82,7 +83,8 @@ class Server:
                 wire.send(self._channel, message, [] if descriptor is None else [descriptor])
                 return wire.receive(self._channel, where=where)[0]
             except (EOFError, OSError) as error:
-                reason = _last_line(self.scratch / "server") or in_one_line(error)
+                ended = _ENDED if isinstance(error, EOFError) else in_one_line(error)
+                reason = _last_line(self.scratch / "server") or ended
                 hint = "; free some memory, or raise its limit (ulimit -v)" if about_memory(reason) else ""
                 raise EngineStoppedError(f"{where}: no process can be started for it ({reason}){hint}") from error
 

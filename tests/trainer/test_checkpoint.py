@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -116,3 +117,11 @@ def test_a_run_with_changed_or_unfitting_weights_is_refused(tiny_run: Path, tmp_
     (run / "run.json").write_text(manifest.replace('"width": 0.25', '"breadth": 0.25'))
     with pytest.raises(InvalidInputError, match=r"run.json: has no arch and width to build the model from"):
         checkpoint.load_run_model(run)
+
+
+def test_a_library_that_quotes_the_file_makes_no_long_message(tmp_path: Path) -> None:
+    header = json.dumps({"a": {"dtype": "x" * 5000, "shape": [], "data_offsets": [0, 0]}}).encode()
+    (tmp_path / "c").write_bytes(len(header).to_bytes(8, "little") + header)
+    with pytest.raises(InvalidInputError, match="not a readable checkpoint") as raised:
+        checkpoint.load(tmp_path / "c")
+    assert len(str(raised.value)) < 500

@@ -24,7 +24,7 @@ from PIL import Image
 from skinaudit.artifacts.contract import CLASSES, MALIGNANT, MAX_CLASSES
 from skinaudit.artifacts.files import Progress
 from skinaudit.artifacts.outside import check_regular
-from skinaudit.errors import InvalidInputError, SkinauditError, first_few
+from skinaudit.errors import InvalidInputError, SkinauditError, first_few, reason_of
 from skinaudit.trainer.data.decode import Decoded, frame_digest, resize
 
 MEDMNIST_CLASSES = ("akiec", "bcc", "bkl", "df", "mel", "nv", "vasc")
@@ -141,7 +141,7 @@ def _member(path: Path, key: str) -> Iterator[tuple[IO[bytes], int, int]]:
     except (SkinauditError, MemoryError):
         raise
     except Exception as error:  # numpy reads the header as Python text, which can be anything here
-        raise InvalidInputError(f"{path}: {key} cannot be read ({error}); download it again") from error
+        raise InvalidInputError(f"{path}: {key} cannot be read ({reason_of(error)}); download it again") from error
 
 
 def _read_header(path: Path, key: str) -> tuple[tuple[int, ...], np.dtype[Any]]:

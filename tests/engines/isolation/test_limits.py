@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from skinaudit.artifacts.plain_values import MAX_BYTES
-from skinaudit.engines.isolation import wire
+from skinaudit.engines.isolation import launching, wire
 from skinaudit.engines.isolation.launching import current_limits, engine_processes
 from skinaudit.engines.isolation.limits import NO_LIMITS, Limits, bounds_of
-from skinaudit.errors import InvalidInputError, MissingDependencyError, not_imported
+from skinaudit.errors import EngineStoppedError, InvalidInputError, MissingDependencyError, not_imported
 
 
 def test_larger_files_may_take_more(tmp_path: Path) -> None:
@@ -80,3 +80,18 @@ def test_what_is_no_message_is_one_line(content: bytes, message: str) -> None:
         theirs.close()
         with pytest.raises(EOFError):
             wire.receive(ours, where="engine.onnx")
+
+
+def test_a_server_that_ended_names_the_limits_that_may_have_ended_it() -> None:
+    server = launching.Server()
+    ours, theirs = socket.socketpair()
+    process = server.close.peek()[2][1]  # type: ignore[index]
+    process.kill()
+    process.wait()
+    try:
+        with pytest.raises(EngineStoppedError, match=r"a.onnx: no process can be started for it \(.*ulimit -u"):
+            server.start(theirs.fileno(), where="a.onnx")
+    finally:
+        server.close()
+        ours.close()
+        theirs.close()
