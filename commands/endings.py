@@ -52,6 +52,9 @@ def run(program: Callable[[], int]) -> NoReturn:
             code = _report(error)
     except KeyboardInterrupt:  # a second one, while the first was being reported
         code = INTERRUPTED
+    except BaseException:  # the report itself failed: Python's exit code would be that of FAIL
+        code = FAILED_TO_RUN
+        _print(f"{_command_name()} stopped with an unexpected error")
     _settle_output()
     atexit.register(_die_of_interrupts)
     sys.exit(code)
@@ -142,6 +145,8 @@ def _line(error: BaseException) -> str:
         return str(error)
     if isinstance(error, MemoryError) or (isinstance(error, RuntimeError | OSError) and about_memory(str(error))):
         return f"{_command_name()}: not enough memory ({in_one_line(error)}); free some, or raise its limit (ulimit -v)"
+    if isinstance(error, FileNotFoundError) and error.filename is None and _is_nowhere():
+        return f"{_command_name()}: the current folder was deleted; change to another one, and run again"
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror or error}; check the path, rights and free space"
     # the message of a file has its name, see above
@@ -159,6 +164,15 @@ def _line(error: BaseException) -> str:
         return f"{_command_name()}: this user has no home folder, and a library wants one; set HOME to a folder to write to"
     problem = in_one_line(error)
     return f"{_command_name()} stopped with an unexpected {problem}; --debug or {DEBUG}=1 shows the traceback"
+
+
+def _is_nowhere() -> bool:
+    """Whether the current folder does not exist any more."""
+    try:
+        os.getcwd()  # noqa: PTH109 (Path.cwd is the same, and imports more)
+    except FileNotFoundError:
+        return True
+    return False
 
 
 def _print(line: str) -> None:

@@ -267,6 +267,8 @@ def _set_paths(
 
 
 def _sets_in(folder: Path) -> list[Path]:
+    if RunFolder(folder).has_manifest:
+        raise InvalidInputError(f"{folder}: is the folder of a run; name its folder of sets: {RunFolder(folder).sets}")
     described = external_paths(folder)
     paths = set_files(folder) if described is None else described[1]
     if not paths:

@@ -323,6 +323,12 @@ def test_a_set_that_is_needed_and_lacking_is_named(
         audit_engine(planted.engine)
 
 
+def test_the_folder_of_a_run_in_place_of_its_sets_is_named(tmp_path: Path, lab: SimpleNamespace) -> None:
+    planted = lab.plant(tmp_path / "run")
+    with pytest.raises(InvalidInputError, match=r"is the folder of a run; name its folder of sets: .*sets$"):
+        audit_engine(planted.engine, sets=planted.run)
+
+
 def test_clean_images_of_another_split_are_refused(tmp_path: Path, lab: SimpleNamespace) -> None:
     planted = lab.plant(tmp_path / "this")
     other_run = lab.plant(tmp_path / "other", data_seed=6)

@@ -94,6 +94,28 @@ def test_what_a_user_can_mend_says_how(
     assert message.startswith(f"skinaudit: {line}")
 
 
+def test_a_current_folder_that_was_deleted_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    code, (line,) = ended(lambda: len(str(Path("a.onnx").absolute())), capsys)
+    assert code == 2
+    assert line.endswith("the current folder was deleted; change to another one, and run again")
+
+
+def test_an_error_that_cannot_be_described_is_no_verdict(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(error: BaseException) -> str:
+        raise KeyError("no words")
+
+    monkeypatch.setattr(endings, "_line", broken)
+    monkeypatch.setattr("sys.argv", ["skinaudit", "audit", "a.onnx"])
+    assert ended(raising(ValueError("x")), capsys) == (2, ["skinaudit: audit stopped with an unexpected error"])
+
+
 @pytest.mark.parametrize(("returned", "code"), [(0, 0), (1, 1), (2, 2), (3, 3)])
 def test_the_program_s_own_codes_stay(returned: int, code: int, capsys: pytest.CaptureFixture[str]) -> None:
     assert ended(lambda: returned, capsys) == (code, [])
