@@ -25,6 +25,7 @@ from skinaudit.trainer.feed import Feed
 from skinaudit.trainer.hardener import Hardener
 from skinaudit.trainer.models import channels_last
 from skinaudit.trainer.objective import build_objective
+from skinaudit.trainer.process_group import SINGLE
 from skinaudit.trainer.recipes import RECIPES, Hardening, Recipe
 
 OURS = "skinaudit, hardened"
@@ -119,7 +120,7 @@ def ours(
             loop._train_epoch(
                 model, average, feed, optimiser, schedule,
                 function=function, hardener=hardener, recipe=recipe, objective=objective, tail=None, seed=number,
-                epoch=0, progress=None,
+                epoch=0, group=SINGLE, progress=None,
             )  # fmt: skip
         finish(device)
 

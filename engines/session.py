@@ -128,7 +128,7 @@ class SessionEngine:
         """Answer for RGB (B, 3, size, size), B > 0: float32 (B, classes), finite.
 
         If the engine answers with probabilities, the result is their logarithms. An answer of one column becomes two
-        columns: 0, and the logit of the positive class minus the logit of the threshold.
+        columns. They are 0, and the logit of the positive class minus the logit of the threshold.
 
         Under the default contract a pixel p enters as float32 p / 255, the value that torch computes. An engine with a fixed
         batch is called as often as needed, and its last call is padded with the last image. Raises EngineError for images of

@@ -48,9 +48,9 @@ class Request:
     """An order to build one engine file.
 
     graph: the typed ONNX graph to build from; the format may change it. precision: as requested. calibration: training
-    images, for formats that quantise by themselves. weights: the run's source model as a folder, for formats that do not
+    images, for formats that quantise by themselves. run: the run's folder, for formats that do not
     start from ONNX. target: where to write the file, in a scratch folder; companions go beside it. where: the final path,
-    for messages.
+    for messages. options: of the builder.
     """
 
     graph: ModelProto

@@ -58,7 +58,7 @@ def project(moved: Tensor, images: Tensor, *, threat_model: ThreatModel, bounds:
 def linear_gain(moved: Tensor, images: Tensor, gradient: Tensor, *, threat_model: ThreatModel) -> Tensor:
     """The largest increase (N,) of a linear function with this gradient from `moved` to any point of the ball.
 
-    linf: in ball and box. l2: only the ball is considered, which gives at least as much.
+    Under linf, both ball and box limit the point. Under l2 only the ball does, which gives at least as much.
     """
     if threat_model.norm == "linf":
         lower, upper = linf_bounds(images, threat_model=threat_model)

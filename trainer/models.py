@@ -56,9 +56,9 @@ def build(
     """Build a classifier with fresh weights from torch's global generator (seed it around the call).
 
     Input float32 RGB (N, 3, size, size) in [0, 1], output logits (N, classes). `width` multiplies the channels; `size` takes
-    the place of MobileNet's resolution multiplier. positive: None for one column per class. Otherwise the name of one of two
-    classes: the last layer has one column, its logit, and this class is answered above `threshold`. Raises InvalidInputError
-    for an unknown arch or a size that is too small.
+    the place of MobileNet's resolution multiplier. positive: None for one column per class. Otherwise the index of one of
+    two classes: the last layer has one column, the logit of this class, which is predicted above `threshold`. Raises
+    InvalidInputError for an unknown arch or a size that is too small.
     """
     architecture = architectures.load(arch)
     if not 0 < width <= 4:

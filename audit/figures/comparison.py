@@ -38,7 +38,8 @@ class Comparison:
     """Figures of one set, accuracies as fractions of 1. Source fields are None if nothing was compared.
 
     The source is the source model's stored answers for a white-box set, and the reference engine's for a transfer set.
-    balanced: over the classes that have images, whose number is classes_present. malignant: malignant images called
+    engine_balanced, source_balanced: over the classes that have images, whose number is classes_present. engine_malignant,
+    source_malignant: malignant images called
     malignant, whichever malignant class is predicted; without such images its interval is [0, 1]. attack_success: None for
     the clean set. malignant_to_benign: malignant images that the source calls malignant and the engine benign; also None if
     the contract names no malignant class. malignant_drop: of malignant called malignant, over the malignant images.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from skinaudit.audit.figures.metrics import Hits
 from skinaudit.audit.figures.statistics import Interval, PairedDrop
+from skinaudit.errors import counted
 
 NOTHING = "-"
 """Shown if there is no figure."""
@@ -56,8 +57,8 @@ def power_text(gate_power: float | None) -> str:
 
 
 def counted_images(count: float) -> str:
-    """`1 image`, `8 images`."""
-    return f"{count:.0f} image{'' if count == 1 else 's'}"
+    """`1 image`, `8 images`, `1,143 images`."""
+    return counted(round(count), "image")
 
 
 def about(images: int) -> str:

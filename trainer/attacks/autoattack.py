@@ -9,8 +9,9 @@ from torch import Tensor, nn
 
 from skinaudit.artifacts.threat_model import ThreatModel
 from skinaudit.errors import InvalidInputError
+from skinaudit.trainer import ball
 from skinaudit.trainer.ascent.look import Worst, answer
-from skinaudit.trainer.ascent.losses import cross_entropy
+from skinaudit.trainer.ascent.losses import cross_entropy, margin
 from skinaudit.trainer.ascent.starts import check_counts, climb_standing, towards_classes
 from skinaudit.trainer.attack_trace import AttackTrace
 from skinaudit.trainer.attacks.fab_t import walk_boundaries
@@ -57,7 +58,7 @@ def attack(
     if settle is not None and (stop_margin is None or settle < 1):
         raise InvalidInputError(f"autoattack: settle {settle}: give at least 1, together with stop_margin")
     targets = min(targets, answer(model, images[:1]).shape[1] - 1)
-    worst = Worst(images, labels, trace=trace)
+    worst = _OnGrid(model, images, labels, threat_model=threat_model, trace=trace)
     if trace is not None:
         stages = [steps] * (1 + 2 * targets) + [queries]
         trace.open(len(images), stages=stages, device=images.device)
@@ -87,3 +88,31 @@ def attack(
             stop_margin=stop_margin,
         )  # fmt: skip
     return worst.images
+
+
+class _OnGrid(Worst):
+    """Like Worst, but a point that succeeds counts, and is kept, as it is after rounding to 8 bit.
+
+    Otherwise an image that is right again after rounding would leave the cascade as broken. Nothing is rounded where the
+    clean images are not 8-bit images themselves, or eps is below one step.
+    """
+
+    def __init__(
+        self, model: nn.Module, images: Tensor, labels: Tensor, *, threat_model: ThreatModel, trace: AttackTrace | None
+    ) -> None:
+        super().__init__(images, labels, trace=trace)
+        self._model, self._threat_model, self._truth = model, threat_model, labels
+        self._stored = (images * 255).round().to(torch.uint8)
+        self._rounds = threat_model.eps_255 >= 1 and torch.equal(self._stored.float().div_(255), images)
+
+    def meet(self, points: Tensor, logits: Tensor, gradient: Tensor | None = None, *, index: Tensor | None = None) -> Tensor:
+        """See Worst; the margins are those after rounding."""
+        at = torch.arange(len(self.images), device=points.device) if index is None else index
+        lead = margin(logits, self._truth[at])
+        ahead = ((lead > 0) & (lead > self.margin[at])).nonzero().squeeze(1)
+        if self._rounds and len(ahead):
+            grid = ball.to_grid(points[ahead], self._stored[at[ahead]], threat_model=self._threat_model)
+            rounded = grid.to(points.dtype).div_(255)
+            points = points.index_copy(0, ahead, rounded)
+            logits = logits.index_copy(0, ahead, answer(self._model, rounded))
+        return super().meet(points, logits, gradient, index=index)

@@ -37,6 +37,9 @@ _MAX_CELLS = 1 << 26
 """Largest number of cells in one table. A line counts its cells plus those of a complete line. ISIC 2024 has 22 million."""
 _LEAST = 8  # cells that every line counts for at least, because a line takes time too
 _SHEET_BYTES = 1 << 28
+_INVISIBLE = "\u00ad\u200b\u200c\u200d\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2060\ufeff"
+"""Soft hyphen, zero-width characters and marks of direction, which copied text has at its ends."""
+_ENDS = _INVISIBLE + "".join(filter(str.isspace, map(chr, range(0x3001))))
 _NOTHING = frozenset({"", "nan", "na", "n/a", "none", "null", "unknown", "-", "?"})
 
 
@@ -57,7 +60,7 @@ OVERLONG = "\0overlong"
 
 def fold(name: str) -> str:
     """A column's name without differences that mean nothing: upper case, spaces, hyphens, a BOM."""
-    return re.sub(r"[\s\-]+", "_", name.strip().strip("\ufeff").strip()).casefold()
+    return re.sub(r"[\s\-]+", "_", _bare(name)).casefold()
 
 
 def known(value: str) -> str:
@@ -150,7 +153,7 @@ def read_table(path: Path) -> Table:
         lines = _filled(path, _lines(text))
     except csv.Error as error:
         raise InvalidInputError(f"{path}: not a CSV text file ({error}); download it again") from error
-    shown = tuple(name.strip().strip("\ufeff").strip() for name in lines[0]) if lines else ()
+    shown = tuple(_bare(name) for name in lines[0]) if lines else ()
     columns = tuple(fold(name) for name in shown)
     _refuse_twice(path, columns, shown)
     body = lines[1:]
@@ -163,11 +166,16 @@ def read_table(path: Path) -> Table:
 
 
 def _row(columns: Sequence[str], cells: Sequence[str]) -> Mapping[str, str]:
-    padded = [cell.strip() for cell in cells] + [""] * (len(columns) - len(cells))
+    padded = [_bare(cell) for cell in cells] + [""] * (len(columns) - len(cells))
     row = dict(zip(columns, padded, strict=False))
     if any(padded[len(columns) :]):
         row[OVERLONG] = f"{len(cells)} cells, but the header has {len(columns)}; a delimiter in a cell is not quoted"
     return row
+
+
+def _bare(text: str) -> str:
+    """The text without spaces and invisible characters at its ends."""
+    return text.strip(_ENDS)
 
 
 def _has_row_numbers(columns: Sequence[str], body: Sequence[Sequence[str]]) -> bool:

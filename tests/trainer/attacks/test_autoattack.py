@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from skinaudit.artifacts.threat_model import ThreatModel
 from skinaudit.errors import InvalidInputError
+from skinaudit.trainer import ball
 from skinaudit.trainer.attacks import autoattack
 from skinaudit.trainer.generate import AttackPlan, check_plan
 
@@ -86,3 +87,41 @@ def test_settling_needs_a_stop_margin_and_a_share_of_at_least_one(settings: dict
 def test_a_stored_set_never_settles() -> None:
     with pytest.raises(InvalidInputError, match="settle"):
         check_plan(AttackPlan("autoattack", EPS, {"settle": 4.0}))
+
+
+class Threshold(nn.Module):
+    """Two classes: the second from a mean brightness of `level` 8-bit steps on."""
+
+    def __init__(self, level: float) -> None:
+        super().__init__()
+        self.level = level
+
+    def forward(self, images: Tensor) -> Tensor:
+        lead = images.mean(dim=(1, 2, 3)) * 255 - self.level
+        return torch.stack([torch.zeros_like(lead), lead], dim=1)
+
+
+@pytest.mark.parametrize(("eps", "broken"), [(1, False), (Fraction(8, 5), False), (2, True)])
+def test_success_counts_after_rounding_to_8_bit_alone(eps: Fraction, broken: bool) -> None:
+    """At 1.6/255 the attack reaches the other class, but the grid ends at 1/255, where the first class is right again."""
+    model, images, labels = Threshold(101.5).eval(), torch.full((2, 3, 8, 8), 100 / 255), torch.zeros(2, dtype=torch.int64)
+    threat_model = ThreatModel("linf", Fraction(eps))
+    attacked = autoattack.attack(
+        model, images, labels, threat_model=threat_model, generator=torch.Generator().manual_seed(0), steps=5, targets=1,
+        queries=10,
+    )  # fmt: skip
+    grid = ball.to_grid(attacked, (images * 255).round().to(torch.uint8), threat_model=threat_model)
+    assert bool((model(grid.float() / 255).argmax(1) != labels).all()) == broken
+    worst = autoattack._OnGrid(model, images, labels, threat_model=threat_model, trace=None)
+    reached = images + threat_model.eps
+    worst.meet(reached, model(reached))
+    assert len(worst.standing()) == (0 if broken else 2)
+
+
+def test_images_that_are_not_of_8_bit_are_not_rounded() -> None:
+    model, images, labels = Threshold(101.5).eval(), torch.full((2, 3, 8, 8), 100.4 / 255), torch.zeros(2, dtype=torch.int64)
+    worst = autoattack._OnGrid(model, images, labels, threat_model=ThreatModel("linf", Fraction(8, 5)), trace=None)
+    reached = images + 1.6 / 255
+    worst.meet(reached, model(reached))
+    assert not len(worst.standing())
+    assert torch.equal(worst.images, reached)

@@ -32,6 +32,7 @@ TEXT = 'image_id,dx,note\nISIC_1,mel,\nISIC_2,nv,"a, b"\n'
         b"\r\n\nimage_id\tdx\tnote\nISIC_1\tmel\t\nISIC_2\tnv\ta, b\n",
         b"sep=;\nimage_id;dx;note\nISIC_1;mel;\n;;\nISIC_2;nv;a, b\n\n",
         'image_id,dx,note\nISIC_1,mel,\n" ISIC_2 ","nv","a, b"\n\n'.encode("utf-16"),
+        '\u200bimage_id,dx \xa0,note\n\u200eISIC_1\u200b,mel\xad \u2060,\nISIC_2\ufeff,nv,"a, b"\n'.encode(),
     ],
 )
 def test_dialects_of_one_table(tmp_path: Path, content: bytes) -> None:
