@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,7 @@ def main() -> None:
     parser.add_argument("run", type=Path, help="an exported run")
     parser.add_argument("--images", type=int, nargs="+", default=[1_000, 10_000, 100_000])
     parser.add_argument("--at-once", type=int, default=8, help="audits at the same time; 0: none")
+    parser.add_argument("--stopped", type=float, default=0.0, help="share of the time in which engines stand still, to 1")
     parser.add_argument("--work", type=Path, help="folder for the sets, which are kept")
     parser.add_argument("--output", type=Path, help="Markdown file; otherwise standard output")
     options = parser.parse_args()
@@ -76,7 +78,7 @@ def main() -> None:
         smallest = work / f"sets-{min(options.images)}"
         most = max(options.images)
         report = work / f"audit-{most}.json"
-        parts = [size_table(costs), resumed(engine, work / f"sets-{most}", report, costs[most])]
+        parts = [size_table(costs), resumed(engine, work / f"sets-{most}", report, costs[most], stopped=options.stopped)]
         if options.at_once:
             parts.append(at_once(engine, smallest, work, options.at_once))
     command = shlex.join(["python", "bench/load.py", *sys.argv[1:]])
@@ -225,16 +227,16 @@ def size_table(costs: Mapping[int, Taken]) -> str:
     return f"## Size\n\n{table(heads, rows)}\n{outlook} in the audit.\n"
 
 
-def resumed(engine: Path, sets: Path, report: Path, undisturbed: Taken) -> str:
-    """Audits that a signal ends in the replay after their first finished one, each started again, beside one that nobody
-    disturbed.
+def resumed(engine: Path, sets: Path, report: Path, undisturbed: Taken, *, stopped: float) -> str:
+    """Audits that a signal ends after their first finished replay, each started again, beside one that nobody disturbed.
 
-    report: of the audit that nobody disturbed. Each pair has a cache of its own, so that only its answers are taken up.
+    report: of the audit that nobody disturbed. stopped: share of the time in which the processes of engines stand still
+    until the signal: answers are kept only from a slow engine. Each pair has a cache of its own.
     """
-    expected, rows = without_speeds(json.loads(report.read_text())), []
+    expected, rows = comparable(report), []
     for number in SIGNALS:
         with tempfile.TemporaryDirectory(dir=report.parent) as cache:
-            rows.append(_stop_and_start(number, Path(cache), engine, sets, expected, undisturbed))
+            rows.append(_stop_and_start(number, Path(cache), engine, sets, expected, undisturbed, stopped=stopped))
             print(*rows[-1], file=sys.stderr, flush=True)
     heads = (
         "signal", "exit code", "last line", "until then, CPU s", "finished replays kept", "started again, CPU s",
@@ -244,31 +246,49 @@ def resumed(engine: Path, sets: Path, report: Path, undisturbed: Taken) -> str:
 
 
 def _stop_and_start(
-    number: signal.Signals, cache: Path, engine: Path, sets: Path, expected: Any, undisturbed: Taken
+    number: signal.Signals, cache: Path, engine: Path, sets: Path, expected: Any, undisturbed: Taken, *, stopped: float
 ) -> tuple[str, ...]:
     """A row of the table of interrupted audits."""
     again, environment = cache / "again.json", {**os.environ, "SKINAUDIT_CACHE": str(cache)}
     command, before = command_of(engine, sets, again), used()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment)
-    while process.poll() is None and not _kept(cache):
-        time.sleep(_PAUSE)
-    time.sleep(INTO_THE_NEXT)
+    until = float("inf")
+    while process.poll() is None and time.monotonic() < until:
+        _rest(process.pid, share=stopped)
+        if until == float("inf") and _kept(cache):
+            until = time.monotonic() + INTO_THE_NEXT
     process.send_signal(number)
     _, errors = process.communicate()
     spent, finished = used() - before, _kept(cache)
     taken, told = watched(command, environment)
-    report = json.loads(again.read_text())
     line = errors.decode().rstrip().splitlines()[-1:] if number is not signal.SIGKILL else []
     return (
         number.name, str(process.returncode), *(line or ["none, as nothing can be said"]), f"{spent:,.0f}", str(finished),
         f"{taken.cpu:,.0f}", str(told.count("an interrupted audit has these outputs already")), f"{undisturbed.cpu:,.0f}",
-        f"{undisturbed.cpu - taken.cpu:,.0f}", "yes" if without_speeds(report) == expected else "NO", str(_kept(cache)),
+        f"{undisturbed.cpu - taken.cpu:,.0f}", "yes" if comparable(again) == expected else "NO", str(_kept(cache)),
     )  # fmt: skip
+
+
+def _rest(number: int, *, share: float) -> None:
+    """Stop the processes of engines of an audit for a share of half a second, and let them work in the rest of it."""
+    children = descendants(number)
+    for wanted, seconds in ((signal.SIGSTOP, share), (signal.SIGCONT, 1 - share)):
+        for child in children:
+            with suppress(ProcessLookupError):
+                os.kill(child, wanted)
+        time.sleep(seconds / 2)
 
 
 def _kept(cache: Path) -> int:
     """How many replays an audit has kept in this cache."""
     return len(list(cache.glob("unfinished-audits/*/*.safetensors")))
+
+
+def comparable(report: Path) -> Any:
+    """A report without speeds, and without the note that an earlier audit was interrupted."""
+    plain = without_speeds(json.loads(report.read_text()))
+    plain["findings"] = [finding for finding in plain["findings"] if finding["rule"] != "interrupted"]
+    return plain
 
 
 def without_speeds(value: Any) -> Any:
@@ -288,7 +308,7 @@ def at_once(engine: Path, sets: Path, work: Path, number: int) -> str:
     for process in processes:
         _, errors = process.communicate()
         _check(process, errors.decode())
-    texts = {json.dumps(without_speeds(json.loads(output.read_text()))) for output in outputs}
+    texts = {json.dumps(comparable(output)) for output in outputs}
     verdicts = {json.loads(output.read_text())["verdict"] for output in outputs}
     heads = ("audits at once", "verdicts", "different reports")
     return f"## At once\n\n{table(heads, [(str(number), ', '.join(sorted(verdicts)), str(len(texts)))])}"
