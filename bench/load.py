@@ -64,6 +64,8 @@ def main() -> None:
     parser.add_argument("--output", type=Path, help="Markdown file; otherwise standard output")
     options = parser.parse_args()
     engine = options.run / "engines" / "fp32.onnx"
+    if options.work is not None:
+        options.work.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=options.work) as temporary:
         work = options.work or Path(temporary)
         costs = {}
