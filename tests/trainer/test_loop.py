@@ -20,7 +20,9 @@ from skinaudit.errors import InvalidInputError, TrainingDivergedError
 from skinaudit.trainer import checkpoint, loop, optimisation
 from skinaudit.trainer.loop import Examples, fit
 from skinaudit.trainer.models import build
+from skinaudit.trainer.process_group import ProcessGroup
 from skinaudit.trainer.recipes import RECIPES, Hardening, Recipe, adapted
+from skinaudit.trainer.shards import Worker
 
 QUICK = replace(RECIPES["default"], epochs=3, batch=16)
 
@@ -331,3 +333,16 @@ def test_an_epoch_that_answers_one_class_never_wins_against_one_that_does_not() 
     assert loop._is_best(epoch(1, 1 / 7, one_class=True), [], **settings)
     assert loop._is_best(epoch(2, 0.05), [epoch(1, 1 / 7, one_class=True)], **settings)
     assert not loop._is_best(epoch(2, 1 / 7, one_class=True), [epoch(1, 0.05)], **settings)
+
+
+def test_a_process_that_does_not_see_the_checkpoint_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a machine whose disk is its own: it would begin with the first epoch, and the others would wait for ever."""
+    monkeypatch.setattr(ProcessGroup, "of_first", lambda group, value: 2)
+    message = "the first process continues after epoch 2, this one after epoch 0; put the folder of the run on a disk"
+    with pytest.raises(InvalidInputError, match=message):
+        run(tmp_path, resume=True, group=ProcessGroup(Worker(1, 2)))
+
+
+def test_a_batch_that_leaves_a_process_one_image_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInputError, match="processes need two images each; choose a larger batch or fewer processes"):
+        run(tmp_path, group=ProcessGroup(Worker(0, QUICK.batch)))
