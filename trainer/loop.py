@@ -95,7 +95,7 @@ def fit(
     After each epoch it writes `checkpoint.safetensors` and `best.safetensors` atomically and appends to `log.jsonl` in
     `folder`. With `resume` it continues after the checkpoint, if there is one, to the same bits as an uninterrupted run on
     the same machine. Raises TrainingDivergedError if the loss becomes NaN or infinite, InvalidInputError for a checkpoint
-    with other settings, for a batch that is too small for the processes, and for processes that do not see the same checkpoint.
+    with other settings, a batch that is too small for the processes, and processes that do not see the same checkpoint.
     """
     if recipe.batch < 2 * group.worker.size:
         raise InvalidInputError(
@@ -116,8 +116,8 @@ def fit(
         history = _restore(files.checkpoint, model, average, optimiser, schedule, settings_digest=settings_digest)
     if (first := group.of_first(len(history))) != len(history):
         raise InvalidInputError(
-            f"{files.checkpoint}: the first process continues after epoch {first}, this one after epoch {len(history)}; put the "
-            "folder of the run on a disk that all processes share"
+            f"{files.checkpoint}: the first process continues after epoch {first}, this one after epoch {len(history)}; "
+            "put the folder of the run on a disk that all processes share"
         )
     if group.worker.writes:
         write_bytes(files.log, "".join(map(_line, history)).encode())
