@@ -17,6 +17,8 @@ from skinaudit.trainer.ascent.look import Worst, look
 from skinaudit.trainer.ascent.losses import Loss
 
 MOMENTUM = 0.75
+_SURE = 0.1
+"""Share of the steps after which a gradient is trusted. Where the loss is curved, the gradient at a random start is not."""
 _RISING = 0.75
 """The step size is halved if a smaller share of the steps between two checks raised the loss."""
 
@@ -42,7 +44,7 @@ def adapt(
     Tensors have one row per image that `index` selects: n of the N images of `worst`. stop_margin: if given, an image leaves
     the loop when its margin exceeds it. This is for measuring only, because such examples lie near the boundary. settle:
     used together with stop_margin and a loss that is positive wherever the attack has succeeded; hopeless images then leave
-    too (see `hopeless`). Other parameters: see `look`.
+    too (see `hopeless`), after a tenth of the steps at the earliest. Other parameters: see `look`.
     """
     state = _State(images, labels, index, aims, start, threat_model)
     gradient, value, logits = look(model, state.moved, labels, loss, aims=aims, targeted=targeted)
@@ -52,9 +54,9 @@ def adapt(
     for number in range(1, steps + 1):
         if stop_margin is not None:
             going = worst.margin[state.index] <= stop_margin
-            if settle is not None:
+            if settle is not None and number > _SURE * steps:
                 going &= ~state.hopeless(settle)
-            if not state.keep(going):
+            if not keep_rows(state, going):
                 return
         state.step(first=number == 1)
         gradient, value, logits = look(model, state.moved, state.labels, loss, aims=state.aims, targeted=targeted)
@@ -83,6 +85,8 @@ class _State:
         self._threat_model = threat_model
         self.images, self.labels, self.index, self.aims = images, labels, index, aims
         self.moved = self.before = start
+        # kept for the whole run, because every step needs them twice
+        self.lower, self.upper = ball.linf_bounds(images, threat_model=threat_model)
 
     def begin(self, gradient: Tensor, value: Tensor) -> None:
         """Store the gradient and the loss at the start."""
@@ -98,7 +102,7 @@ class _State:
         share = 1.0 if first else MOMENTUM
         moved = move(
             self.moved, self.before, self.images, self.gradient,
-            threat_model=self._threat_model, size=self.size, share=share,
+            threat_model=self._threat_model, size=self.size, share=share, bounds=(self.lower, self.upper),
         )  # fmt: skip
         self.moved, self.before = moved, self.moved
 
@@ -129,19 +133,25 @@ class _State:
         The criterion of Wang et al. 2019 (https://arxiv.org/abs/2112.08304). An image with a gradient of 0 is never
         hopeless.
         """
-        gain = ball.linear_gain(self.moved, self.images, self.gradient, threat_model=self._threat_model)
+        gain = ball.linear_gain(
+            self.moved, self.images, self.gradient, threat_model=self._threat_model, bounds=(self.lower, self.upper)
+        )
         return (gain > 0) & (self.value + share * gain < 0)
 
-    def keep(self, going: Tensor) -> bool:
-        """Drop finished images once they are at least a tenth of the rows, or all; returns whether any image is left."""
-        remaining = int(going.sum())
-        if remaining == 0:
-            return False
-        if remaining <= _COMPACT * len(going):
-            for name, value in vars(self).items():
-                if isinstance(value, Tensor):
-                    setattr(self, name, value[going])
-        return True
+
+def keep_rows(state: object, going: Tensor) -> bool:
+    """Drop finished rows from all tensors of `state` once they are at least a tenth, or all; returns whether any is left.
+
+    going: bool (n,), one for each row.
+    """
+    remaining = int(going.sum())
+    if remaining == 0:
+        return False
+    if remaining <= _COMPACT * len(going):
+        for name, value in vars(state).items():
+            if isinstance(value, Tensor):
+                setattr(state, name, value[going])
+    return True
 
 
 _COMPACT = 0.9
