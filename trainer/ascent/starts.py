@@ -89,9 +89,11 @@ def standing_pairs(worst: Worst, order: Tensor, *, at_once: Tensor | None) -> It
             index = worst.standing()
             if len(index):
                 yield index, aims[index]
-    elif len(at_once):
+    else:
         targets = order.shape[1]
-        for index in at_once.split(max(1, _PIXELS_AT_ONCE // (targets * worst.images[0, 0].numel()))):
+        size = max(1, _PIXELS_AT_ONCE // (targets * worst.images[0, 0].numel()))
+        for first in range(0, len(at_once), size):
+            index = at_once[first : first + size]
             yield index.repeat_interleave(targets), order[index].flatten()
 
 

@@ -50,8 +50,8 @@ def attack(
     queries: of Square. stop_margin: if given, an image leaves during an attack when a wrong class leads by more; for
     measuring, not for storing. settle: only with stop_margin, without a trace, and at least 1. An image then also leaves an
     attack that will probably not break it, and all its target classes are attacked at once. The rules allow for an error of
-    this factor; see `hopeless` in `ascent.adaptive`, `walk_boundaries` and `search`. If Square, which sees no gradients, then
-    breaks an image that the others did not break, the gradients are misleading, and all attacks run again without settle.
+    this factor; see `hopeless` in `ascent.adaptive`, `walk_boundaries` and `search`. If Square, which sees no gradients,
+    then breaks an image that the others did not break, the gradients are misleading, and all run again without settle.
     Shapes and dtypes as in pgd-dlr. Raises InvalidInputError for counts below 1 and for an invalid settle.
     """
     check_counts("autoattack", steps=steps, targets=targets, queries=queries)
