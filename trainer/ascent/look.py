@@ -108,10 +108,10 @@ class Worst:
         """Ascending indices of the images that are not broken yet."""
         return (self.margin <= 0).nonzero().squeeze(1)
 
-    def within_reach(self, before: Tensor, factor: float) -> Tensor:
-        """Those of `standing` whose margin rose from `before` (N,) by at least `factor` times what is still missing.
+    def within_reach(self, before: Tensor, share: float) -> Tensor:
+        """Those of `standing` that miss at most this share of what their margin gained since `before` (N,).
 
-        If the margin rises evenly, a radius that is larger by 1 / factor breaks them.
+        If the margin rises evenly, a radius that is larger by this share breaks them.
         """
         missing = -self.margin
-        return ((missing >= 0) & (factor * missing <= self.margin - before)).nonzero().squeeze(1)
+        return ((missing >= 0) & (missing <= share * (self.margin - before))).nonzero().squeeze(1)

@@ -18,8 +18,8 @@ SETTINGS: dict[str, Any] = {"steps": 100, "targets": 9, "stop_margin": None}
 
 _BACK, _BEYOND, _MOST_BIAS = 0.9, 1.05, 0.1
 """Share of the perturbation kept when a misclassified point goes back, overshoot, largest weight of the image in a move."""
-_ASIDE, _FAR = 0.2, 2.0
-"""After this share of its steps a walk rarely halves its distance any more, so one that is this many times eps away ends."""
+_SURE, _REACH, _PACE = 0.2, 1 / 32, 1 / 16
+"""Share of the steps before which no walk ends early. The others are explained in `walk_boundaries`."""
 
 
 def attack(
@@ -66,12 +66,13 @@ def walk_boundaries(
 ) -> None:
     """The walk for the images that are not broken yet; every step is passed to `worst`.
 
-    settle: only with a stop_margin, after other attacks. Only images within reach walk; see `Worst.within_reach`. An image
-    leaves a walk that is still far away after a part of its steps; see _FAR.
+    settle: only with a stop_margin, after other attacks. Only images walk that miss at most settle * _REACH of the margin
+    that they gained in those attacks. An image leaves a walk whose nearest misclassified point is too far outside the ball:
+    by more than settle * _PACE * eps, times the steps that are left, over those that are done.
     """
     before = answer(model, images)
     order = nearest(before, labels)[:, :targets]
-    at_once = None if settle is None else worst.within_reach(margin(before, labels), settle)
+    at_once = None if settle is None else worst.within_reach(margin(before, labels), settle * _REACH)
     for index, aims in standing_pairs(worst, order, at_once=at_once):
         _walk(model, images, labels, index, aims, worst, threat_model, steps=steps, stop_margin=stop_margin, settle=settle)
 
@@ -100,8 +101,8 @@ def _walk(
         points = _towards(points, clean, gradient, value, norm=norm)
         if stop_margin is not None:
             going = worst.margin[index] <= stop_margin
-            if settle is not None and number >= _ASIDE * steps:
-                going &= least <= _FAR * threat_model.eps
+            if settle is not None and number >= _SURE * steps:
+                going &= least <= threat_model.eps * (1 + settle * _PACE * (steps - number) / number)
             if not bool(going.any()):
                 return
             index, clean, truth, aim = index[going], clean[going], truth[going], aim[going]

@@ -124,11 +124,11 @@ def test_target_classes_follow_one_another_or_come_at_once() -> None:
     assert not list(standing_pairs(worst, order, at_once=torch.tensor([], dtype=torch.int64)))
 
 
-def test_within_reach_is_what_gained_enough_of_what_is_missing() -> None:
+def test_within_reach_is_what_misses_a_small_share_of_its_gain() -> None:
     worst = Worst(torch.zeros(5, 3, SIZE, SIZE), torch.zeros(5, dtype=torch.int64))
     worst.margin = torch.tensor([-1.0, -1.0, 0.0, 0.5, -0.2])
     before = torch.tensor([-5.0, -4.9, -3.0, -1.0, -0.2])
-    assert worst.within_reach(before, 4.0).tolist() == [0, 2]
+    assert worst.within_reach(before, 0.25).tolist() == [0, 2]
 
 
 def test_a_walk_that_is_still_far_away_ends() -> None:
