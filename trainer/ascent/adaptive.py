@@ -5,6 +5,7 @@ https://arxiv.org/abs/2003.01690; the constants are those of the paper.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import torch
@@ -19,6 +20,8 @@ from skinaudit.trainer.ascent.losses import Loss
 MOMENTUM = 0.75
 _SURE = 0.1
 """Share of the steps after which a gradient is trusted. Where the loss is curved, the gradient at a random start is not."""
+_LOOKS = (0.05, 0.2, 0.8)
+"""Shares of the steps at which slow images may leave; each is four times the one before."""
 _RISING = 0.75
 """The step size is halved if a smaller share of the steps between two checks raised the loss."""
 
@@ -43,19 +46,24 @@ def adapt(
 
     Tensors have one row per image that `index` selects: n of the N images of `worst`. stop_margin: if given, an image leaves
     the loop when its margin exceeds it. This is for measuring only, because such examples lie near the boundary. settle:
-    used together with stop_margin and a loss that is positive wherever the attack has succeeded; hopeless images then leave
-    too (see `hopeless`), after a tenth of the steps at the earliest. Other parameters: see `look`.
+    used together with stop_margin and a loss that is positive wherever the attack has succeeded. Hopeless images then leave
+    too (see `hopeless`), after a tenth of the steps at the earliest. Without aims, the loss and its gain belong to all wrong
+    classes together, so images also leave that are too slow (see `too_slow`). Other parameters: see `look`.
     """
     state = _State(images, labels, index, aims, start, threat_model)
     gradient, value, logits = look(model, state.moved, labels, loss, aims=aims, targeted=targeted)
     worst.meet(state.moved, logits, gradient, index=index)
     state.begin(gradient, value)
-    checks = set(_checks(steps))
+    checks, looks = set(_checks(steps)), {math.ceil(share * steps) for share in _LOOKS}
     for number in range(1, steps + 1):
         if stop_margin is not None:
             going = worst.margin[state.index] <= stop_margin
             if settle is not None and number > _SURE * steps:
                 going &= ~state.hopeless(settle)
+            if settle is not None and aims is None and number in looks:
+                lead = worst.margin[state.index]
+                going &= ~too_slow(lead, state.earlier, settle)
+                state.earlier = lead
             if not keep_rows(state, going):
                 return
         state.step(first=number == 1)
@@ -94,6 +102,7 @@ class _State:
         self.value = self.best_value = self.checked_value = value
         self.best = self.moved
         self.size = torch.full((len(value), 1, 1, 1), 2 * self._threat_model.eps, device=value.device)
+        self.earlier = torch.full_like(value, -torch.inf)
         self.risen, self.window = torch.zeros_like(value), 0
         self.halved = torch.ones_like(value, dtype=torch.bool)
 
@@ -137,6 +146,14 @@ class _State:
             self.moved, self.images, self.gradient, threat_model=self._threat_model, bounds=(self.lower, self.upper)
         )
         return (gain > 0) & (self.value + share * gain < 0)
+
+
+def too_slow(lead: Tensor, earlier: Tensor, settle: float) -> Tensor:
+    """Images (n,) that miss more than `settle` times what their margin, now `lead`, gained since `earlier`.
+
+    `earlier`: at a quarter of the steps, or -inf, which makes no image too slow.
+    """
+    return lead + settle * (lead - earlier) < 0
 
 
 def keep_rows(state: object, going: Tensor) -> bool:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from skinaudit.artifacts.threat_model import ThreatModel
 from skinaudit.errors import InvalidInputError
 from skinaudit.trainer import ball
-from skinaudit.trainer.ascent.adaptive import keep_rows
+from skinaudit.trainer.ascent.adaptive import keep_rows, too_slow
 from skinaudit.trainer.ascent.look import Worst, answer
 from skinaudit.trainer.ascent.starts import check_counts
 from skinaudit.trainer.ascent.windows import first_windows, moved_windows
@@ -24,6 +24,8 @@ _HALVED = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
 """Query numbers, for a budget of ten thousand, after which the share of pixels in a square is halved."""
 _LOOKS = tuple(4**power for power in range(2, 7))
 """Number of queries after which the search checks for images that it will probably not break."""
+_PATIENCE = 2
+"""The search stays longer than the attacks that it checks, by this factor."""
 _AT_ONCE = 32
 """Fewer images cost a CPU more for each of them."""
 
@@ -74,9 +76,10 @@ def search(
 ) -> None:
     """The search for the images that are not broken yet, reported to `worst`. Under linf it starts from vertical stripes.
 
-    settle: only with a stop_margin. An image also leaves, after 64, 256, 1024 or 4096 queries, if it misses more than this
-    many times what its margin has gained since a quarter of the queries. Images on which the search is ahead of the earlier
-    attacks stay. Where few images are left, the search tries several proposals for each at once and keeps the best of them.
+    settle: only with a stop_margin. An image also leaves, after 64, 256, 1024 or 4096 queries, if it misses more than
+    twice this many times what its margin has gained since a quarter of the queries. Images on which the search is ahead of
+    the earlier attacks stay. Where few images are left, the search tries several proposals for each at once and keeps the
+    best of them.
     """
     index = worst.standing()
     if not len(index):
@@ -115,12 +118,10 @@ class _Search:
         self.best, self.lead, self.earlier = best, lead, torch.full_like(lead, -torch.inf)
 
     def hopeless(self, settle: float) -> Tensor:
-        """Images (n,) that miss more than `settle` times the gain since the last call, unless the search is ahead.
-
-        None in the first call.
-        """
-        gained, self.earlier = self.lead - self.earlier, self.lead
-        return (self.lead + settle * gained < 0) & (self.lead < self.before_search)
+        """Images (n,) that are too slow since the last call, unless the search is ahead of the earlier attacks."""
+        slow = too_slow(self.lead, self.earlier, _PATIENCE * settle)
+        self.earlier = self.lead
+        return slow & (self.lead < self.before_search)
 
     def proposals(self, copies: int, covered: float, threat_model: ThreatModel, generator: torch.Generator) -> Tensor:
         """`copies` for each image, one after another: its best point with a new square of this share of the pixels."""
