@@ -71,7 +71,7 @@ PAIRS: Mapping[str, Pair] = {
     "FAB-T-100": Pair("fab-t:steps=100", *_FAB_T),
     "Square-5000": Pair("square:queries=5000", *_SQUARE),
     "AutoAttack, 100 steps": Pair("autoattack", *_APGD_CE, cascade=(_APGD_T, _FAB_T, _SQUARE)),
-    "AutoAttack, measuring": Pair("autoattack:stop_margin=0.0,settle=4.0", *_APGD_CE, cascade=(_APGD_T, _FAB_T, _SQUARE)),
+    "AutoAttack, measuring": Pair("autoattack:stop_margin=0.0,settle=2.0", *_APGD_CE, cascade=(_APGD_T, _FAB_T, _SQUARE)),
     "AutoAttack, 10 steps": Pair("autoattack:steps=10", "AutoAttack", {"norm": "Linf", "seed": 0, _CLASSES: None}),
 }
 """torchattacks' own AutoAttack takes 10 steps where the original takes 100; both are here."""
