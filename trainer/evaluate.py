@@ -68,9 +68,10 @@ def pgd_predictions(
     batch: int = 200,
     progress: Progress | None = None,
 ) -> NDArray[np.int64]:
-    """Predictions (N,) under PGD, for measuring, not for storing.
+    """Predictions (N,) under PGD with falling steps, for measuring, not for storing.
 
-    An image leaves once it is broken by STOP_MARGIN or held by SETTLE. images: uint8 (N, 3, H, W). labels: int64 (N,). The
+    With large first steps most images are decided early, and the small last ones find more than steps of one size do. An
+    image leaves once it is broken by STOP_MARGIN or held by SETTLE. images: uint8 (N, 3, H, W). labels: int64 (N,). The
     model must be in evaluation mode, best folded. Computed in fp32 on any device.
     """
     device = device_of(model)
@@ -81,7 +82,8 @@ def pgd_predictions(
         truth = torch.from_numpy(labels[part]).to(device)
         perturbed = pgd.attack(
             model, to_pixels(images[part], device=device), truth,
-            threat_model=threat_model, generator=generator, steps=steps, stop_margin=STOP_MARGIN, settle=SETTLE,
+            threat_model=threat_model, generator=generator, steps=steps, schedule="cosine",
+            stop_margin=STOP_MARGIN, settle=SETTLE,
         )  # fmt: skip
         with torch.no_grad():
             answers.append(model(perturbed.contiguous(memory_format=torch.channels_last)).argmax(1).cpu().numpy())
