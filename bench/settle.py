@@ -48,15 +48,16 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     rows = [row for run in options.runs for eps in options.eps for row in _rows(run, eps, images=options.images)]
-    heads = ("run", "linf eps", "images", "steps, settle", "gradients, of all", "right under attack", "right only because dropped")
+    figures = ("gradients, of all", "right under attack", "right only because dropped")
+    heads = ("run", "linf eps", "images", "steps, settle", *figures)
     options.output.write_text(
         f"""# Images that PGD can no longer break
 
     python bench/settle.py {" ".join(map(str, options.runs))} --eps {" ".join(options.eps)} --images {options.images} \\
                            --output docs/results/settle.md
 
-PGD-{_STEPS} for measuring robust accuracy (`evaluate.pgd_predictions`), from one random start. Its steps fall as a cosine from 2 eps to
-eps/10. *Constant*: the same with steps of 2.5 eps / {_STEPS}, which other libraries take.
+PGD-{_STEPS} for measuring robust accuracy (`evaluate.pgd_predictions`), from one random start. Its steps fall as a cosine
+from 2 eps to eps/10. *Constant*: the same with steps of 2.5 eps / {_STEPS}, which other libraries take.
 
 Images always leave the loop once a wrong logit leads by {STOP_MARGIN}. With `settle: k`, an image also leaves if k
 times the gain that its gradient promises in the rest of the ball could not flip it. Training and the benchmark use

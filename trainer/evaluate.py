@@ -13,6 +13,7 @@ from skinaudit.artifacts.files import Progress
 from skinaudit.artifacts.threat_model import ThreatModel
 from skinaudit.trainer.attacks import pgd
 from skinaudit.trainer.few_sizes import few_sizes
+from skinaudit.trainer.fused import fused
 from skinaudit.true_fp32 import true_fp32
 
 STOP_MARGIN = 0.05
@@ -75,7 +76,7 @@ def pgd_predictions(
     model must be in evaluation mode, best folded. Computed in fp32 on any device.
     """
     device = device_of(model)
-    model = few_sizes(model, device)
+    model = few_sizes(fused(model), device)
     generator = torch.Generator(device).manual_seed(seed)
     answers = []
     for part in slices(len(labels), batch):

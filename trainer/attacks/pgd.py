@@ -77,13 +77,13 @@ def attack(
     step_size: of the first step, in pixel units; None for 2.5 eps / steps, Madry's rule, or with `cosine` for 2 eps. keep:
     `worst` returns for each image the successful example with the greatest loss of all points (the greatest loss if none
     succeeds). `last` returns the end of the last start and needs one forward pass less. stop_margin: if given, an image
-    leaves the loop when a wrong logit (the target's if `targeted`) leads by more. This measures robust accuracy much faster,
-    but such examples lie near the boundary and must not be stored. settle: only with stop_margin. An image then also leaves if it would stay right
-    even if the rest of the ball gave `settle` times the gain that the gradient predicts. Such examples are not the worst
-    ones and must not be stored either. trace: records the course of the attack; costs one forward pass more with `last`; not
-    allowed with stop_margin. ascended: another loss to increase, for training, only with `last`; `labels` is then whatever
-    this loss needs for each image. Returns float32 (N, 3, H, W) inside the ball and the box. The model must be in evaluation
-    mode. Raises InvalidInputError for settings out of range.
+    leaves the loop when a wrong logit (the target's if `targeted`) leads by more. This measures robust accuracy much
+    faster, but such examples lie near the boundary and must not be stored. settle: only with stop_margin. An image then
+    also leaves if it would stay right even if the rest of the ball gave `settle` times the gain that the gradient predicts.
+    Such examples are not the worst ones and must not be stored either. trace: records the course of the attack; costs one
+    forward pass more with `last`; not allowed with stop_margin. ascended: another loss to increase, for training, only with
+    `last`; `labels` is then whatever this loss needs for each image. Returns float32 (N, 3, H, W) inside the ball and the
+    box. The model must be in evaluation mode. Raises InvalidInputError for settings out of range.
     """
     if steps < 1 or restarts < 1 or (step_size is not None and step_size <= 0):
         raise InvalidInputError(f"pgd: steps {steps}, restarts {restarts}, step_size {step_size}: must be positive")

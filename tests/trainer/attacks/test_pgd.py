@@ -224,7 +224,7 @@ def test_dropping_settled_images_breaks_the_same_images(
 def test_cosine_steps_fall_from_twice_eps_to_a_twentieth_of_that() -> None:
     sizes = pgd._sizes("cosine", None, steps=40, eps=0.01)
     assert sizes == sorted(sizes, reverse=True)
-    assert sizes[0] == pytest.approx(0.02) and sizes[-1] == pytest.approx(0.001)
+    assert (sizes[0], sizes[-1]) == (pytest.approx(0.02), pytest.approx(0.001))
     assert pgd._sizes("cosine", 0.004, steps=1, eps=0.01) == [pytest.approx(0.004)]
     assert pgd._sizes("constant", None, steps=40, eps=0.01) == [pytest.approx(0.025 / 40)] * 40
 
