@@ -2,7 +2,8 @@
 
 Known differences of budget, all in the peers' favour or none at all:
 
-- adv-lib has no FGSM; its PGD with one full step from the image is the same.
+- adv-lib has no FGSM, and its PGD returns only points whose gradient it took; so two full steps from the image, of which
+  the second one is not returned, are the same.
 - MI-FGSM: foolbox adds the signs of the gradients up, not the gradients divided by their l1 norm.
 - Carlini-Wagner: torchattacks has no search for the constant, so its one run takes all steps.
 - Universal: ART makes up to ten steps of DeepFool for each image that still stands, where ours takes one gradient.
@@ -102,7 +103,7 @@ CONTESTS: Mapping[str, Contest] = {
     "FGSM": Contest("fgsm", {
         "torchattacks": (of_torchattacks("FGSM", eps=_eps),),
         "foolbox": (of_foolbox("LinfFastGradientAttack", random_start=False),),
-        "adv-lib": (of_adv_lib("pgd_linf", ε=_eps, steps=1, random_init=False, absolute_step_size=_eps),),
+        "adv-lib": (of_adv_lib("pgd_linf", ε=_eps, steps=2, random_init=False, absolute_step_size=_eps),),
         "ART": (of_art("FastGradientMethod", eps=_eps, batch_size=1000),),
     }),
     "PGD-40": Contest("pgd:steps=40", {
