@@ -1,10 +1,10 @@
 """Which attack of ours faces which attacks of other libraries, with the same norm, radius, steps, restarts and queries.
 
-Known differences of budget, all in the peers' favour or none at all:
+Known differences:
 
 - adv-lib has no FGSM, and its PGD returns only points whose gradient it took; so two full steps from the image, of which
   the second one is not returned, are the same.
-- MI-FGSM: foolbox adds the signs of the gradients up, not the gradients divided by their l1 norm.
+- MI-FGSM: foolbox adds the gradients up as they are, not divided by their l1 norms.
 - Carlini-Wagner: torchattacks has no search for the constant, so its one run takes all steps.
 - Universal: ART makes up to ten steps of DeepFool for each image that still stands, where ours takes one gradient.
 - SPSA: torchattacks steps with Adam; its learning rate is a quarter of eps. In each pair of answers all its images share one
