@@ -132,10 +132,10 @@ CONTESTS: Mapping[str, Contest] = {
         "adv-lib": (of_adv_lib("df", steps=50, norm=2),),
         "ART": (of_art("DeepFool", max_iter=50, epsilon=0.02, **_ART),),
     }, norm="l2", smallest=True, costly=True),
-    "Carlini-Wagner, 5 x 40, l2": Contest("carlini-wagner:steps=40,searches=5", {
-        "torchattacks": (of_torchattacks("CW", c=1, steps=200, lr=0.01),),
-        "foolbox": (of_foolbox("L2CarliniWagnerAttack", binary_search_steps=5, steps=40, initial_const=1.0),),
-        "adv-lib": (of_adv_lib("carlini_wagner_l2", binary_search_steps=5, max_iterations=40, initial_const=1.0),),
+    "Carlini-Wagner, 4 x 30, l2": Contest("carlini-wagner:steps=30,searches=4", {
+        "torchattacks": (of_torchattacks("CW", c=1, steps=120, lr=0.01),),
+        "foolbox": (of_foolbox("L2CarliniWagnerAttack", binary_search_steps=4, steps=30, initial_const=1.0),),
+        "adv-lib": (of_adv_lib("carlini_wagner_l2", binary_search_steps=4, max_iterations=30, initial_const=1.0),),
     }, norm="l2", smallest=True, costly=True),
     "Universal, 5 passes": Contest("universal:epochs=5", {
         "ART": (
