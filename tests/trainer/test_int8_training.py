@@ -133,7 +133,7 @@ def test_a_bound_changes_nothing_below_it_and_gives_every_channel_the_same_range
     before = logits_of(model, IMAGES)
     assert logits_of(unlimited, IMAGES) == pytest.approx(before, abs=1e-4 * float(np.ptp(before)))
     assert np.abs(logits_of(bounded, IMAGES) - before).max() > 0
-    first = bounded[1][0][0](bounded[0](PIXELS)).amax((2, 3))  # type: ignore[index, operator]
+    first = unlimited[1][0][0](unlimited[0](PIXELS)).amax((2, 3))  # type: ignore[index, operator]
     assert first.quantile(0.9, dim=0).detach().numpy() == pytest.approx(np.full(first.shape[1], 6.0), abs=1e-4)
 
 
