@@ -32,7 +32,7 @@ FINE_TUNING = {"epochs": 2, "learning_rate": 3e-4}
 
 _LEVELS = 127
 """Largest code. Ranges and weights are symmetric and signed, the coarser of the two exported forms of int8."""
-_AGREEMENT, _REACH = 3.0, 0.05
+_AGREEMENT, _REACH = 10.0, 0.05
 """Weights in the loss: of answers changed by rounding, and of values beyond their range."""
 _BATCH = 64
 
