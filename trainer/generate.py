@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from skinaudit.trainer import attacks, ball
 from skinaudit.trainer.attack_trace import AttackTrace
 from skinaudit.trainer.attacks.pgd import input_gradient
 from skinaudit.trainer.checkpoint import load_run_model
+from skinaudit.trainer.ensemble import Ensemble, joint_digest
 from skinaudit.trainer.evaluate import device_of, logits_of, slices, to_pixels
 from skinaudit.trainer.models import folded
 from skinaudit.trainer.shards import ALONE, Part, Worker, shared_batches, this_worker
@@ -226,39 +227,44 @@ def attack_run(
     run: Path,
     plans: tuple[AttackPlan, ...],
     *,
-    against: Path | None = None,
+    against: Sequence[Path] = (),
     seed: int = 0,
     progress: Progress | None = None,
 ) -> tuple[AdversarialSet, ...]:
     """Write further sets for a finished run and enter them in its manifest.
 
-    against: another run. The sets are then crafted on that run's model from this run's clean images; such transfer sets are
-    named after that run. If torchrun started several processes, they share the batches, and only the first process returns
-    sets. Raises InvalidInputError if the contracts of the two runs differ.
+    against: other runs. The sets are then crafted on their models, joined to one that gives their mean logits, from this
+    run's clean images; such transfer sets are named after those runs. If torchrun started several processes, they share the
+    batches, and only the first process returns sets. Raises InvalidInputError if the contracts of the runs differ, or if a
+    run is named twice.
     """
     worker = this_worker()
     manifest = read_run(run)
     RunFolder(run).check_links()
     clean = open_clean_set(run, manifest)
-    crafted_on, suffix, weights = run, "", manifest.weights
-    if against is not None:
-        other = read_run(against)
-        if other.contract != manifest.contract:
+    attacked = [(run, manifest)] if not against else [(other, read_run(other)) for other in against]
+    for other, other_manifest in attacked:
+        if other_manifest.contract != manifest.contract:
             raise InvalidInputError(
-                f"{against}: its input contract differs from that of {run}; so its sets cannot be used for it"
+                f"{other}: its input contract differs from that of {run}; so its sets cannot be used for it"
             )
-        crafted_on, suffix, weights = against, f"-from-{other.name}", other.weights
-    model = folded(load_run_model(crafted_on))
+    digests = [other_manifest.weights.digest for _, other_manifest in attacked]
+    if len(set(digests)) < len(digests):
+        raise InvalidInputError("--against: two of these runs have the same weights; leave one of them out")
+    source = joint_digest(digests)
+    suffix = f"-from-{'-and-'.join(other_manifest.name for _, other_manifest in attacked)}" if against else ""
+    models = [folded(load_run_model(other)) for other, _ in attacked]
+    model = models[0] if len(models) == 1 else Ensemble(models).eval()
     opened = []
     for plan in plans:
         name = f"{plan.name}{suffix}"
         path = RunFolder(run).set_file(name)
         if not worker.writes:
-            craft_share(path, model, clean, plan, source=weights.digest, seed=seed, worker=worker)
+            craft_share(path, model, clean, plan, source=source, seed=seed, worker=worker)
             continue
         opened.append(
             write_adversarial_set(
-                path, model, clean, plan, name=name, source=weights.digest, seed=seed, worker=worker, progress=progress
+                path, model, clean, plan, name=name, source=source, seed=seed, worker=worker, progress=progress
             )
         )
         # Entered at once: otherwise a set that replaces one of the run would contradict the manifest while the next one is
