@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -115,9 +116,12 @@ def write_adversarial_set(
     name: of the set; None for the plan's. Labels stay the true classes. A targeted attack aims each image at a class drawn
     uniformly from the wrong ones. Attack and answers are in fp32 on any device, without TF32. Equal arguments give equal
     bytes on one machine, however many processes share the batches. worker: this process, which must be the one that writes.
-    Raises InvalidInputError if the model gives no gradients.
+    If several processes share the work and `path` is already this set, it is left as it is. Raises InvalidInputError if the
+    model gives no gradients.
     """
     crafting = _Crafting(path, model, clean, plan, source, seed, batch)
+    if worker.size > 1 and (finished := crafting.finished()) is not None:
+        return finished
     parts: list[NDArray[np.uint8]] = []
     records: list[AttackRecord] = []
     for grid, noted_of_part in crafting.parts(worker):
@@ -127,15 +131,12 @@ def write_adversarial_set(
             progress(sum(map(len, parts)), len(clean))
     images, noted = np.concatenate(parts), joined(records)
     _check_gradients(~noted.silent, where=plan.name)
-    info = replace(
-        clean.info, name=name or plan.name, attack=plan.attack, threat_model=plan.threat_model, settings=crafting.settings,
-        seed=seed, source=source, clean=clean.images_digest, created_with=versions("torch", "torchvision"),
-    )  # fmt: skip
     write_set(
-        path, info, images=images, labels=clean.labels, group=clean.group, ids=clean.ids,
-        source_logits=logits_of(model, images), attack=noted, subgroups=clean.subgroups,
+        path, replace(crafting.info, name=name or plan.name), images=images, labels=clean.labels, group=clean.group,
+        ids=clean.ids, source_logits=logits_of(model, images), attack=noted, subgroups=clean.subgroups,
     )  # fmt: skip
     _LOG.info("%s: wrote %s", plan.name, path)
+    crafting.discard()
     return open_set(path)
 
 
@@ -145,8 +146,10 @@ def craft_share(
     batch: int = 200,
 ) -> None:  # fmt: skip
     """Craft the batches of a process that does not write the set. Arguments: see `write_adversarial_set`."""
-    for _ in _Crafting(path, model, clean, plan, source, seed, batch).parts(worker):
-        pass
+    crafting = _Crafting(path, model, clean, plan, source, seed, batch)
+    if crafting.finished() is None:
+        for _ in crafting.parts(worker):
+            pass
 
 
 class _Crafting:
@@ -162,6 +165,10 @@ class _Crafting:
         classes = len(clean.info.contract.classes)
         aims = (clean.labels + np.random.default_rng(seed).integers(1, classes, len(clean))) % classes
         self._aimed = aims if self.settings.get("targeted") else clean.labels
+        self.info = replace(
+            clean.info, name=plan.name, attack=plan.attack, threat_model=plan.threat_model, settings=self.settings,
+            seed=seed, source=source, clean=clean.images_digest, created_with=versions("torch", "torchvision"),
+        )  # fmt: skip
         _LOG.info(
             "%s: %d images on %s, batches: %d, seed %d, %s", plan.name, len(clean), device_of(model), len(self._slices),
             seed, ", ".join(f"{key} {value}" for key, value in self.settings.items() if value is not None) or "no settings",
@@ -174,6 +181,18 @@ class _Crafting:
         side = self._clean.info.contract.size
         shapes = [(part.stop - part.start, 3, side, side) for part in self._slices]
         return shared_batches(self._folder(), shapes, craft=self._craft, worker=worker, patience=_WHOLE_DAY)
+
+    def finished(self) -> AdversarialSet | None:
+        """The set at the path, if it is the one to craft, but for its name."""
+        try:
+            opened = open_set(self._path)
+        except InvalidInputError:
+            return None
+        return opened if replace(opened.info, name=self.info.name) == self.info else None
+
+    def discard(self) -> None:
+        """Delete the finished batches."""
+        shutil.rmtree(self._folder(), ignore_errors=True)
 
     def _craft(self, number: int) -> Part:
         part, device = self._slices[number], device_of(self._model)
