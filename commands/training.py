@@ -221,8 +221,9 @@ def train(
 @click.option(
     "--against",
     type=click.Path(path_type=Path),
-    default=None,
-    help="Craft the sets on the model of this run instead (transfer attack).",
+    multiple=True,
+    metavar="RUN",
+    help="Craft the sets on the model of this run instead (transfer attack). If repeated, on the mean logits of all.",
 )
 @seed_option("Seed of all random draws.")
 @threads_option
