@@ -221,6 +221,36 @@ def test_dropping_settled_images_breaks_the_same_images(
         assert quick.asked < plain.asked
 
 
+@pytest.mark.parametrize("loss", ["margin", "dlr"])
+@pytest.mark.parametrize("targeted", [False, True])
+def test_losses_that_ignore_the_scale_of_the_logits(tiny: Tiny, loss: str, targeted: bool) -> None:
+    """Logits times 1,000 saturate the cross-entropy. These losses give the same points, nearly, and break as many images."""
+    model, images, labels = tiny
+    aims = (labels + 1) % model(images).shape[1] if targeted else labels
+    settings: dict[str, Any] = {
+        "threat_model": ThreatModel("linf", Fraction(8)),
+        "steps": 10,
+        "loss": loss,
+        "targeted": targeted,
+    }
+    plain = pgd.attack(model, images, aims, generator=seeded(), keep="last", **settings)
+    scaled = pgd.attack(Louder(model, 1000), images, aims, generator=seeded(), keep="last", **settings)
+    assert ((plain - scaled).abs() < 1e-6).float().mean() > 0.99
+    kept = pgd.attack(model, images, aims, generator=seeded(), **settings)
+    before, after = ((model(points).argmax(1) == aims).float().mean() for points in (images, kept))
+    assert after > before if targeted else after < before
+
+
+class Louder(nn.Module):
+    def __init__(self, model: nn.Module, factor: float) -> None:
+        super().__init__()
+        self.model, self.factor = model, factor
+
+    def forward(self, images: Tensor) -> Tensor:
+        answer: Tensor = self.model(images) * self.factor
+        return answer
+
+
 def test_cosine_steps_fall_from_twice_eps_to_a_twentieth_of_that() -> None:
     sizes = pgd._sizes("cosine", None, steps=40, eps=0.01)
     assert sizes == sorted(sizes, reverse=True)
@@ -397,6 +427,8 @@ def test_works_under_no_grad(tiny: Tiny) -> None:
         ({"restarts": 0}, "restarts 0"),
         ({"step_size": 0.0}, "step_size 0.0"),
         ({"step_size": -0.1}, "step_size -0.1"),
+        ({"loss": "hinge"}, "loss 'hinge': choose cross-entropy, margin, dlr"),
+        ({"loss": "dlr", "settle": 4.0, "stop_margin": 0.0}, "with settle only cross-entropy"),
         ({"schedule": "linear"}, "schedule 'linear': choose constant or cosine"),
         ({"keep": "best"}, "keep 'best': choose worst or last"),
         ({"keep": "last", "stop_margin": 0.5}, "with stop_margin only worst"),
