@@ -106,8 +106,8 @@ def fit(
         )
     if not (visited := _visited_images(len(train.labels), recipe.batch, group)):
         raise InvalidInputError(
-            f"{counted(len(train.labels), 'training image')}: too few, because each process ({group.worker.size}) needs two; "
-            "give more images or start fewer processes"
+            f"{counted(len(train.labels), 'training image')}: too few, because each process ({group.worker.size}) needs two;"
+            " give more images or start fewer processes"
         )
     channels_last(model)
     optimiser = build_optimiser(model, recipe)
