@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from skinaudit.errors import InvalidInputError
+
+MOST = 1_000_000
+"""Largest size of a number. No setting needs more, and float32 still computes with it."""
+_WHOLE = re.compile(r"[+-]?[0-9]+")
 
 
 def parse_named(
@@ -16,17 +21,19 @@ def parse_named(
 
     kind: what the name stands for, for messages. defaults_of: returns the settings of a name with their defaults, and
     refuses unknown names. Values have the types of the defaults; `none` is for settings that may be left open. Raises
-    InvalidInputError for unknown settings and for values of another type.
+    InvalidInputError for unknown settings, a setting that is given twice, values of another type, and numbers above MOST.
     """
     name, _, settings = text.partition(":")
     defaults = defaults_of(name)
-    given = {}
+    given: dict[str, Any] = {}
     for item in settings.split(",") if settings else ():
         key, equals, value = item.partition("=")
         key = key.strip().replace("-", "_")
         if not equals or not key:
             raise InvalidInputError(f"{kind} {text!r}: write settings as key=value, such as {name}:{_example(defaults)}")
         check_known({key}, kind=kind, name=name, defaults=defaults)
+        if key in given:
+            raise InvalidInputError(f"{kind} {name}: {key} is given twice; leave one out")
         given[key] = _value(f"{kind} {name}: {key}", value.strip(), defaults[key])
     return name, given
 
@@ -39,7 +46,7 @@ def check_known(given: set[str], *, kind: str, name: str, defaults: Mapping[str,
 
 
 def _example(defaults: Mapping[str, Any]) -> str:
-    return ",".join(f"{key}={value}" for key, value in list(defaults.items())[:2])
+    return ",".join(f"{key}={str(value).lower()}" for key, value in list(defaults.items())[:2])
 
 
 def _value(setting: str, text: str, default: Any) -> Any:
@@ -52,11 +59,20 @@ def _value(setting: str, text: str, default: Any) -> Any:
         return text == "true"
     if isinstance(default, str):
         return text
-    kind = int if isinstance(default, int) else float
+    whole = isinstance(default, int)
+    value = _number(text, whole=whole)
+    if math.isnan(value):
+        raise InvalidInputError(f"{setting}={text}: give {'a whole number' if whole else 'a number'}")
+    if abs(value) > MOST:
+        raise InvalidInputError(f"{setting}={text}: give at most {MOST:,}")
+    return int(value) if whole else value
+
+
+def _number(text: str, *, whole: bool) -> float:
+    """The number; NaN for text that is none, or that is not a whole one if `whole`."""
+    if not text.isascii() or "_" in text or (whole and not _WHOLE.fullmatch(text)):
+        return math.nan
     try:
-        value = kind(text)
+        return float(text)
     except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise InvalidInputError(f"{setting}={text}: give {'a whole number' if kind is int else 'a number'}")
-    return value
+        return math.nan

@@ -18,6 +18,7 @@ from skinaudit.audit.evidence.inputs import check_contract, check_engine
 from skinaudit.audit.evidence.reference import check_reproduced
 from skinaudit.audit.evidence.replay import replay, whole
 from skinaudit.audit.figures import metrics
+from skinaudit.audit.figures.statistics import Interval, accuracy_interval, balanced_interval
 from skinaudit.engines.engine import Engine, Provider
 from skinaudit.engines.isolation.launching import engine_processes
 from skinaudit.engines.open import LIBRARIES, open_engine
@@ -29,10 +30,12 @@ DEFAULT_ATTACKS = ("pgd-dlr", "pgd")
 
 @dataclass(frozen=True)
 class Cell:
-    """One model on one set: accuracy and balanced accuracy as fractions of 1."""
+    """One model on one set: accuracy and balanced accuracy as fractions of 1, each with its 95% interval."""
 
     accuracy: float
     balanced: float
+    interval: Interval
+    balanced_interval: Interval
 
 
 @dataclass(frozen=True)
@@ -97,7 +100,7 @@ def _matrix(
     first = sides[0]
     for side in sides[1:]:
         _check_comparable(first, side)
-    labels, classes = first.clean.labels, first.clean.info.contract.classes
+    labels, lesions, classes = first.clean.labels, first.clean.group, first.clean.info.contract.classes
     tick = whole(progress, len(labels) * len(sides) * (len(sides) + 1))
 
     def show(tested: _Side, images: AdversarialSet) -> Cell:
@@ -105,7 +108,11 @@ def _matrix(
         if images in (tested.crafted, tested.clean):
             check_reproduced(images, logits)
         answers = predictions(logits)
-        return Cell(metrics.accuracy(answers, labels), metrics.balanced_accuracy(answers, labels))
+        right = answers == labels
+        return Cell(
+            metrics.accuracy(answers, labels), metrics.balanced_accuracy(answers, labels),
+            accuracy_interval(right, lesions), balanced_interval(right, labels, lesions),
+        )  # fmt: skip
 
     majority, share = metrics.majority_class(labels)
     return TransferMatrix(
@@ -114,7 +121,7 @@ def _matrix(
         clean=tuple(show(tested, tested.clean) for tested in sides),
         cells=tuple(tuple(show(tested, crafted.crafted) for tested in sides) for crafted in sides),
         images=len(labels),
-        lesions=len(set(first.clean.group.tolist())),
+        lesions=len(set(lesions.tolist())),
         majority_class=classes[majority],
         majority_share=share,
         constant_balanced=metrics.constant_balanced_accuracy(labels),

@@ -24,7 +24,8 @@ from skinaudit.artifacts.threat_model import ThreatModel, parse_eps
 from skinaudit.bench import libraries
 from skinaudit.bench.attacks import Batch, clean_batch
 from skinaudit.bench.report import table
-from skinaudit.bench.strength import PAIRS, peer_parts, standing
+from skinaudit.bench.strength_parts.contests import AUTOATTACK
+from skinaudit.bench.strength_parts.left import standing
 from skinaudit.trainer.ascent.look import answer, look
 from skinaudit.trainer.ascent.losses import dlr
 from skinaudit.trainer.attacks import autoattack
@@ -120,8 +121,8 @@ def peer(model: nn.Module, batch: Batch, threat_model: ThreatModel, *, path: Pat
         return Peer(tuple(map(bool, stored["mask"])), tuple((n, c, s) for n, c, s in stored["parts"]))
     libraries.enable("torchattacks")
     intact, parts = torch.ones(len(batch.labels), dtype=torch.bool), []
-    for name, attack in peer_parts(PAIRS["AutoAttack, 100 steps"], model, threat_model):
-        torch.manual_seed(0)
+    for name, made in AUTOATTACK.items():
+        attack = made(model, threat_model)
         started = time.process_time()
         intact = standing(model, batch, attack, threat_model, intact, size=_AT_ONCE)
         parts.append((name, int(intact.sum()), time.process_time() - started))

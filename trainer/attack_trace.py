@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import accumulate
 
 import torch
 from torch import Tensor
@@ -19,13 +20,10 @@ class AttackTrace:
         An image that leaves the attack is not noted any more and keeps its last loss. Evaluations after the last expected
         one count as the last one.
         """
-        last = sum(stages) + len(stages) - 1
-        self._moments = [round(last * point / (POINTS - 1)) for point in range(POINTS)]
-        before = [sum(stages[:number]) for number in range(len(stages))]
-        steps = [first + step for first, count in zip(before, stages, strict=True) for step in range(count + 1)]
-        begins = [step == 0 for count in stages for step in range(count + 1)]
-        self._steps = torch.tensor(steps, dtype=torch.int32, device=device)
-        self._begins = torch.tensor(begins, device=device)
+        self._last = sum(stages) + len(stages) - 1
+        self._moments = [round(self._last * point / (POINTS - 1)) for point in range(POINTS)]
+        # number of the first evaluation of each stage
+        self._firsts = torch.tensor([0, *accumulate(count + 1 for count in stages[:-1])], device=device)
         self._evaluations = torch.zeros(images, dtype=torch.int64, device=device)
         self._gradient = torch.zeros(images, dtype=torch.uint8, device=device)
         self._path = torch.zeros(images, POINTS, device=device)
@@ -40,17 +38,20 @@ class AttackTrace:
         a start. saturated: bool (N,), whether the gradient is the smooth lead's.
         """
         at = torch.arange(len(self._evaluations), device=smooth.device) if index is None else index
-        number = self._evaluations[at].clamp_max(len(self._steps) - 1)
-        if gradient is not None and bool(self._begins[number].any()):
+        number = self._evaluations[at].clamp_max(self._last)
+        stage = torch.searchsorted(self._firsts, number, right=True) - 1
+        begins = number == self._firsts[stage]
+        if gradient is not None and bool(begins.any()):
             kinds = torch.where(saturated, LEAD_GRADIENT, LOSS_GRADIENT)
             kinds = torch.where(gradient.flatten(1).abs().amax(1) > 0, kinds, NO_GRADIENT)
-            kinds = torch.where(self._begins[number], kinds, NO_GRADIENT)
+            kinds = torch.where(begins, kinds, NO_GRADIENT)
             self._gradient[at] = torch.maximum(self._gradient[at], kinds.to(torch.uint8))
         for point, moment in enumerate(self._moments):
             due = number <= moment  # later moments too, in case the image leaves before them
             self._path[at[due], point] = smooth[due].float()
         first = succeeds & (self._success[at] == NEVER)
-        self._success[at[first]] = self._steps[number[first]]
+        # each earlier stage has one evaluation more than steps
+        self._success[at[first]] = (number - stage)[first].to(torch.int32)
         self._evaluations[at] += 1
 
     def record(self, kept: Tensor) -> AttackRecord:

@@ -13,6 +13,7 @@ from skinaudit.artifacts.files import Progress
 from skinaudit.artifacts.threat_model import ThreatModel
 from skinaudit.trainer.attacks import pgd
 from skinaudit.trainer.few_sizes import few_sizes
+from skinaudit.trainer.fused import fused
 from skinaudit.true_fp32 import true_fp32
 
 STOP_MARGIN = 0.05
@@ -68,20 +69,22 @@ def pgd_predictions(
     batch: int = 200,
     progress: Progress | None = None,
 ) -> NDArray[np.int64]:
-    """Predictions (N,) under PGD, for measuring, not for storing.
+    """Predictions (N,) under PGD with falling steps, for measuring, not for storing.
 
-    An image leaves once it is broken by STOP_MARGIN or held by SETTLE. images: uint8 (N, 3, H, W). labels: int64 (N,). The
+    With large first steps most images are decided early, and the small last ones find more than steps of one size do. An
+    image leaves once it is broken by STOP_MARGIN or held by SETTLE. images: uint8 (N, 3, H, W). labels: int64 (N,). The
     model must be in evaluation mode, best folded. Computed in fp32 on any device.
     """
     device = device_of(model)
-    model = few_sizes(model, device)
+    model = few_sizes(fused(model), device)
     generator = torch.Generator(device).manual_seed(seed)
     answers = []
     for part in slices(len(labels), batch):
         truth = torch.from_numpy(labels[part]).to(device)
         perturbed = pgd.attack(
             model, to_pixels(images[part], device=device), truth,
-            threat_model=threat_model, generator=generator, steps=steps, stop_margin=STOP_MARGIN, settle=SETTLE,
+            threat_model=threat_model, generator=generator, steps=steps, schedule="cosine",
+            stop_margin=STOP_MARGIN, settle=SETTLE,
         )  # fmt: skip
         with torch.no_grad():
             answers.append(model(perturbed.contiguous(memory_format=torch.channels_last)).argmax(1).cpu().numpy())

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator, Mapping
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from skinaudit.trainer import attacks, ball
 from skinaudit.trainer.attack_trace import AttackTrace
 from skinaudit.trainer.attacks.pgd import input_gradient
 from skinaudit.trainer.checkpoint import load_run_model
+from skinaudit.trainer.ensemble import Ensemble, joint_digest
 from skinaudit.trainer.evaluate import device_of, logits_of, slices, to_pixels
 from skinaudit.trainer.models import folded
 from skinaudit.trainer.shards import ALONE, Part, Worker, shared_batches, this_worker
@@ -114,9 +116,12 @@ def write_adversarial_set(
     name: of the set; None for the plan's. Labels stay the true classes. A targeted attack aims each image at a class drawn
     uniformly from the wrong ones. Attack and answers are in fp32 on any device, without TF32. Equal arguments give equal
     bytes on one machine, however many processes share the batches. worker: this process, which must be the one that writes.
-    Raises InvalidInputError if the model gives no gradients.
+    If several processes share the work and `path` is already this set, it is left as it is. Raises InvalidInputError if the
+    model gives no gradients.
     """
     crafting = _Crafting(path, model, clean, plan, source, seed, batch)
+    if worker.size > 1 and (finished := crafting.finished()) is not None:
+        return finished
     parts: list[NDArray[np.uint8]] = []
     records: list[AttackRecord] = []
     for grid, noted_of_part in crafting.parts(worker):
@@ -126,15 +131,12 @@ def write_adversarial_set(
             progress(sum(map(len, parts)), len(clean))
     images, noted = np.concatenate(parts), joined(records)
     _check_gradients(~noted.silent, where=plan.name)
-    info = replace(
-        clean.info, name=name or plan.name, attack=plan.attack, threat_model=plan.threat_model, settings=crafting.settings,
-        seed=seed, source=source, clean=clean.images_digest, created_with=versions("torch", "torchvision"),
-    )  # fmt: skip
     write_set(
-        path, info, images=images, labels=clean.labels, group=clean.group, ids=clean.ids,
-        source_logits=logits_of(model, images), attack=noted, subgroups=clean.subgroups,
+        path, replace(crafting.info, name=name or plan.name), images=images, labels=clean.labels, group=clean.group,
+        ids=clean.ids, source_logits=logits_of(model, images), attack=noted, subgroups=clean.subgroups,
     )  # fmt: skip
     _LOG.info("%s: wrote %s", plan.name, path)
+    crafting.discard()
     return open_set(path)
 
 
@@ -144,8 +146,10 @@ def craft_share(
     batch: int = 200,
 ) -> None:  # fmt: skip
     """Craft the batches of a process that does not write the set. Arguments: see `write_adversarial_set`."""
-    for _ in _Crafting(path, model, clean, plan, source, seed, batch).parts(worker):
-        pass
+    crafting = _Crafting(path, model, clean, plan, source, seed, batch)
+    if crafting.finished() is None:
+        for _ in crafting.parts(worker):
+            pass
 
 
 class _Crafting:
@@ -161,6 +165,10 @@ class _Crafting:
         classes = len(clean.info.contract.classes)
         aims = (clean.labels + np.random.default_rng(seed).integers(1, classes, len(clean))) % classes
         self._aimed = aims if self.settings.get("targeted") else clean.labels
+        self.info = replace(
+            clean.info, name=plan.name, attack=plan.attack, threat_model=plan.threat_model, settings=self.settings,
+            seed=seed, source=source, clean=clean.images_digest, created_with=versions("torch", "torchvision"),
+        )  # fmt: skip
         _LOG.info(
             "%s: %d images on %s, batches: %d, seed %d, %s", plan.name, len(clean), device_of(model), len(self._slices),
             seed, ", ".join(f"{key} {value}" for key, value in self.settings.items() if value is not None) or "no settings",
@@ -173,6 +181,18 @@ class _Crafting:
         side = self._clean.info.contract.size
         shapes = [(part.stop - part.start, 3, side, side) for part in self._slices]
         return shared_batches(self._folder(), shapes, craft=self._craft, worker=worker, patience=_WHOLE_DAY)
+
+    def finished(self) -> AdversarialSet | None:
+        """The set at the path, if it is the one to craft, but for its name."""
+        try:
+            opened = open_set(self._path)
+        except InvalidInputError:
+            return None
+        return opened if replace(opened.info, name=self.info.name) == self.info else None
+
+    def discard(self) -> None:
+        """Delete the finished batches."""
+        shutil.rmtree(self._folder(), ignore_errors=True)
 
     def _craft(self, number: int) -> Part:
         part, device = self._slices[number], device_of(self._model)
@@ -226,39 +246,44 @@ def attack_run(
     run: Path,
     plans: tuple[AttackPlan, ...],
     *,
-    against: Path | None = None,
+    against: Sequence[Path] = (),
     seed: int = 0,
     progress: Progress | None = None,
 ) -> tuple[AdversarialSet, ...]:
     """Write further sets for a finished run and enter them in its manifest.
 
-    against: another run. The sets are then crafted on that run's model from this run's clean images; such transfer sets are
-    named after that run. If torchrun started several processes, they share the batches, and only the first process returns
-    sets. Raises InvalidInputError if the contracts of the two runs differ.
+    against: other runs. The sets are then crafted on their models, joined to one that gives their mean logits, from this
+    run's clean images; such transfer sets are named after those runs. If torchrun started several processes, they share the
+    batches, and only the first process returns sets. Raises InvalidInputError if the contracts of the runs differ, or if a
+    run is named twice.
     """
     worker = this_worker()
     manifest = read_run(run)
     RunFolder(run).check_links()
     clean = open_clean_set(run, manifest)
-    crafted_on, suffix, weights = run, "", manifest.weights
-    if against is not None:
-        other = read_run(against)
-        if other.contract != manifest.contract:
+    attacked = [(run, manifest)] if not against else [(other, read_run(other)) for other in against]
+    for other, other_manifest in attacked:
+        if other_manifest.contract != manifest.contract:
             raise InvalidInputError(
-                f"{against}: its input contract differs from that of {run}; so its sets cannot be used for it"
+                f"{other}: its input contract differs from that of {run}; so its sets cannot be used for it"
             )
-        crafted_on, suffix, weights = against, f"-from-{other.name}", other.weights
-    model = folded(load_run_model(crafted_on))
+    digests = [other_manifest.weights.digest for _, other_manifest in attacked]
+    if len(set(digests)) < len(digests):
+        raise InvalidInputError("--against: two of these runs have the same weights; leave one of them out")
+    source = joint_digest(digests)
+    suffix = f"-from-{'-and-'.join(other_manifest.name for _, other_manifest in attacked)}" if against else ""
+    models = [folded(load_run_model(other)) for other, _ in attacked]
+    model = models[0] if len(models) == 1 else Ensemble(models).eval()
     opened = []
     for plan in plans:
         name = f"{plan.name}{suffix}"
         path = RunFolder(run).set_file(name)
         if not worker.writes:
-            craft_share(path, model, clean, plan, source=weights.digest, seed=seed, worker=worker)
+            craft_share(path, model, clean, plan, source=source, seed=seed, worker=worker)
             continue
         opened.append(
             write_adversarial_set(
-                path, model, clean, plan, name=name, source=weights.digest, seed=seed, worker=worker, progress=progress
+                path, model, clean, plan, name=name, source=source, seed=seed, worker=worker, progress=progress
             )
         )
         # Entered at once: otherwise a set that replaces one of the run would contradict the manifest while the next one is

@@ -14,7 +14,6 @@ from skinaudit.artifacts.threat_model import ThreatModel
 from skinaudit.trainer.ascent.losses import Loss
 from skinaudit.trainer.attacks import pgd
 from skinaudit.trainer.computing import FP32, Computing, in_precision, round_weights
-from skinaudit.trainer.evaluate import device_of
 from skinaudit.trainer.fused import fused
 from skinaudit.trainer.models import channels_last, folded, refold
 from skinaudit.trainer.objective import Objective
@@ -38,8 +37,8 @@ class AttackedCopy:
                 layer.eval()
         if computing.precision == "bf16":
             round_weights(self._copy)
-        on_cpu = device_of(model).type == "cpu" and computing.precision == "fp32"
-        self._function = fused(self._copy) if on_cpu else in_precision(self._copy, computing.precision)
+        fp32 = computing.precision == "fp32"
+        self._function = fused(self._copy) if fp32 else in_precision(self._copy, computing.precision)
         self.recorded = RecordedSteps(self.now, steps=steps) if computing.cuda_graphs else None
 
     def now(self) -> nn.Module:

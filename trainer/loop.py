@@ -23,14 +23,15 @@ from skinaudit.artifacts.printable import show
 from skinaudit.artifacts.run_folder import RunFolder
 from skinaudit.artifacts.training_log import RESUMED
 from skinaudit.artifacts.typed_json import Known, build
-from skinaudit.errors import InvalidInputError, TrainingDivergedError, reason_of
+from skinaudit.errors import InvalidInputError, TrainingDivergedError, counted, reason_of
 from skinaudit.trainer import checkpoint
 from skinaudit.trainer.augment import AUGMENTS
 from skinaudit.trainer.computing import FP32, Computing, arithmetic, put, training_function
 from skinaudit.trainer.evaluate import accuracies, device_of, logits_of, one_class, pgd_predictions, slices
 from skinaudit.trainer.feed import Feed, Tally
 from skinaudit.trainer.hardener import Hardener, repeats_of
-from skinaudit.trainer.int8_training import RoundedModel, calibration_rows, first_epoch
+from skinaudit.trainer.int8_channels import limit
+from skinaudit.trainer.int8_training import RoundedModel, begin, calibration_rows, first_epoch, on_grid
 from skinaudit.trainer.models import channels_last, folded
 from skinaudit.trainer.objective import Objective, build_objective
 from skinaudit.trainer.optimisation import Schedule, build_optimiser, build_schedule, follow, moving_average, tail_of
@@ -88,7 +89,8 @@ def fit(
     """Train `model` in place and leave it with the weights of its best epoch; returns the log of all epochs.
 
     If the recipe averages, the weights that are validated and kept are the moving average of the trained ones. int8_share:
-    share of the epochs, at the end, that trains for int8. Only these epochs are kept, with weights on the int8 grid. group:
+    share of the epochs, at the end, that trains for int8. Only these epochs are kept, with bounded activations and with
+    weights on the int8 grid. group:
     processes that train the same model, each on its share of every batch, with batch norm over that share. The first one
     validates and writes; all of them end with the same weights.
 
@@ -102,9 +104,14 @@ def fit(
             f"--batch {recipe.batch}: {group.worker.size} processes need two images each; choose a larger batch or fewer "
             "processes"
         )
+    if not (visited := _visited_images(len(train.labels), recipe.batch, group)):
+        raise InvalidInputError(
+            f"{counted(len(train.labels), 'training image')}: too few, because each process ({group.worker.size}) needs two;"
+            " give more images or start fewer processes"
+        )
     channels_last(model)
     optimiser = build_optimiser(model, recipe)
-    batches = slices(_visited_images(len(train.labels), recipe.batch, group), recipe.batch)
+    batches = slices(visited, recipe.batch)
     steps = len(list(batches)) * recipe.epochs * repeats_of(hardening)
     warm_up = 0 if hardening is None else math.ceil(round(hardening.warm_up * steps, 9))
     schedule = build_schedule(optimiser, recipe, steps=steps, warm_up=warm_up)
@@ -126,6 +133,9 @@ def fit(
     function = training_function(model, computing, batch=math.ceil(recipe.batch / group.worker.size))
     measured = calibration_rows(len(train.labels), seed=seed)
     first_rounded = first_epoch(int8_share, epochs=recipe.epochs)
+    if len(history) > first_rounded:
+        for resumed in (model, candidate):
+            limit(resumed)
 
     def hardener_of(function: Callable[[Tensor], Tensor]) -> Hardener | None:
         if hardening is None:
@@ -137,6 +147,9 @@ def fit(
         if _stopped(history, recipe):
             break
         started = time.perf_counter()
+        if epoch == first_rounded:
+            begin(model, average, train.images[measured])
+            optimiser.state.clear()  # its moments are those of weights with other scales
         if epoch >= first_rounded:
             function = RoundedModel(model, train.images[measured])
             hardener = hardener_of(function)
@@ -149,7 +162,7 @@ def fit(
                 tail=tail_of(recipe, steps=steps), seed=_derived(seed, epoch), epoch=epoch, group=group, progress=progress,
             )  # fmt: skip
         seconds = time.perf_counter() - started
-        kept = candidate if epoch < first_rounded else RoundedModel(candidate, train.images[measured]).on_grid()
+        kept = candidate if epoch < first_rounded else on_grid(candidate)
         figures = group.of_first(
             _validate(kept, val, classes=len(classes), recipe=recipe, hardening=hardening, seed=seed)
             if group.worker.writes

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,10 +60,12 @@ def shared_batches(
 
     shapes: of the images of each batch; a file with another shape is not a batch and is made again. folder: for the batch
     files, on a disk that all processes share. Its name must identify everything that decides the bytes. Existing batches are
-    not crafted again, so a killed group continues. The folder is deleted after the last batch. patience: seconds to wait for
-    the next batch of another process. Raises InvalidInputError after that time.
+    not crafted again, so a killed group continues. The caller deletes the folder once the result is written: a process that
+    comes late finds the batches until then. patience: seconds to wait for the next batch of another process. Raises
+    InvalidInputError after that time, and if another process makes batches of the same set with other options meanwhile.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    before = _changed(folder)
     for number in range(worker.rank, len(shapes), worker.size):
         if _read(folder, number, shapes[number]) is None:
             images, noted = craft(number)
@@ -72,13 +74,28 @@ def shared_batches(
     if not worker.writes:
         return
     for number, shape in enumerate(shapes):
-        yield _awaited(folder, number, shape, patience)
-    shutil.rmtree(folder)
+        yield _awaited(folder, number, shape, patience, before)
 
 
-def _awaited(folder: Path, number: int, shape: tuple[int, ...], patience: float) -> Part:
+def _changed(folder: Path) -> dict[Path, int]:
+    """When each folder of the same set, but of other options, was last changed. Names: `.SET.DIGEST.batches`."""
+    changed = {}
+    for path in folder.parent.glob(".*.batches"):
+        if path != folder and path.name.rsplit(".", 2)[0] == folder.name.rsplit(".", 2)[0]:
+            with suppress(FileNotFoundError):  # its set may just have been finished
+                changed[path] = path.stat().st_mtime_ns
+    return changed
+
+
+def _awaited(folder: Path, number: int, shape: tuple[int, ...], patience: float, before: Mapping[Path, int]) -> Part:
     end = time.monotonic() + patience
     while (part := _read(folder, number, shape)) is None:
+        for other, changed in _changed(folder).items():
+            if changed != before.get(other):
+                raise InvalidInputError(
+                    f"{other}: another process makes batches of this set with other options; stop all processes and start "
+                    "each with the same options, --threads and --seed included, and the same versions of torch"
+                )
         if time.monotonic() > end:
             raise InvalidInputError(
                 f"{_file(folder, number)}: did not come within {patience:,.0f} s; do all processes see this folder? Start "

@@ -45,7 +45,7 @@ def attack(
     steps: int | None = None,
     restarts: int | None = None,
     targeted: bool = False,
-    against: str | Path | None = None,
+    against: Sequence[str | Path] = (),
     seed: int = 0,
     threads: int | None = None,
     progress: Callable[[str], Progress | None] = log_progress,
@@ -54,10 +54,10 @@ def attack(
     """Write more adversarial sets of a run's test images or, with `data`, clean and adversarial sets of other images.
 
     Each argument is the option of `skinaudit attack` with the same name, and has the same default; `attack` names one or
-    more attacks, such as `["fgsm", "pgd"]`. progress: a function that takes the title of a part of the work and returns a
-    second function, which is called with the number of finished images and the number of all images. remark: called with a
-    line that names the run of `runs/latest`. Raises InvalidInputError for a run, an attack or data that cannot be used, and
-    MissingDependencyError without the extra `train`.
+    more attacks, such as `["fgsm", "pgd"]`, and `against` one or more runs. progress: a function that takes the title of a
+    part of the work and returns a second function, which is called with the number of finished images and the number of all
+    images. remark: called with a line that names the run of `runs/latest`. Raises InvalidInputError for a run, an attack or
+    data that cannot be used, and MissingDependencyError without the extra `train`.
     """
     need("attack", "torch", "torchvision")
     run = Path(run)
@@ -77,7 +77,7 @@ def attack(
 
         if this_worker().size > 1:
             raise InvalidInputError("--data: several processes can share a run's own images only; start one process")
-        if against is not None:
+        if against:
             raise InvalidInputError("--against and --data cannot be used together; leave one of them out")
         plans = plans_for(run, tuple(attack) or SET_ATTACKS, norm=norm, eps=eps, settings=settings)
         return _attack_external(
@@ -85,8 +85,8 @@ def attack(
         )
     _refuse_without_data({"--name": name is not None, "--skip-bad": skip_bad, "--classes": classes is not None}, attack)
     plans = plans_for(run, tuple(attack), norm=norm, eps=eps, settings=settings)
-    other = None if against is None else Path(against)
-    written = attack_run(run, plans, against=other, seed=seed, progress=progress("attacking"))
+    others = tuple(map(Path, against))
+    written = attack_run(run, plans, against=others, seed=seed, progress=progress("attacking"))
     return Attacked(RunFolder(run).sets, written, open_clean_set(run, read_run(run)))
 
 

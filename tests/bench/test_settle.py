@@ -9,9 +9,10 @@ from skinaudit.bench.settle import _SHARES, _rows
 
 def test_each_share_is_beside_dropping_none(tiny_run: Path) -> None:
     rows = list(_rows(tiny_run, "1/255", images=12))
-    assert [row[3] for row in rows] == ["none dropped", *(f"{share:g}" for share in _SHARES)]
+    shares = ("none dropped", *(f"{share:g}" for share in _SHARES))
+    assert [row[3] for row in rows] == ["constant, none dropped", *(f"cosine, {share}" for share in shares)]
     assert {tuple(row[:3]) for row in rows} == {("tiny", "1/255", "12")}
-    spent = [float(row[4].rstrip("%")) for row in rows]
+    spent = [float(row[4].rstrip("%")) for row in rows[1:]]
     assert spent[0] == max(spent)
     assert spent[1:] == sorted(spent[1:])
-    assert rows[0][6] == "0"
+    assert [row[6] for row in rows[:2]] == ["0", "0"]

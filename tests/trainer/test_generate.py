@@ -5,17 +5,19 @@ from __future__ import annotations
 import logging
 import re
 import shutil
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from skinaudit.artifacts.adversarial_set import AdversarialSet, open_set
 from skinaudit.artifacts.files import write_json
-from skinaudit.artifacts.manifest import read_run, resolve
+from skinaudit.artifacts.manifest import read_run, record, resolve, write_run
 from skinaudit.artifacts.perturbation import check_perturbation
 from skinaudit.artifacts.threat_model import Norm, ThreatModel
 from skinaudit.errors import InvalidInputError
@@ -134,12 +136,38 @@ def test_a_stored_set_spends_the_full_budget(run: Path) -> None:
 def test_transfer_sets_are_crafted_on_the_other_run_and_named_after_it(run: Path, tmp_path: Path) -> None:
     other_run = Path(shutil.copytree(run, tmp_path / "other"))
     write_json(other_run / "run.json", {**read_json(other_run), "name": "other"})
-    (written,) = attack_run(run, (AttackPlan("fgsm", LINF8),), against=other_run)
+    (written,) = attack_run(run, (AttackPlan("fgsm", LINF8),), against=(other_run,))
     assert written.path == run / "sets" / "fgsm-linf-8-from-other.safetensors"
     assert written.info.name == "fgsm-linf-8-from-other"
     assert written.info.source == read_run(other_run).weights.digest
     assert "fgsm-linf-8-from-other" in read_run(run).sets
     assert "fgsm-linf-8-from-other" not in read_run(other_run).sets
+
+
+def test_several_runs_are_attacked_as_one(run: Path, tmp_path: Path) -> None:
+    """The sets succeed against the mean logits, which are those of no single run."""
+    others = []
+    for number, name in enumerate(("first", "second")):
+        other = Path(shutil.copytree(run, tmp_path / name))
+        weights = load_file(other / "weights.safetensors")
+        key = next(key for key, value in weights.items() if value.ndim == 2)
+        weights[key] = weights[key].roll(number + 1, 0)
+        save_file(weights, other / "weights.safetensors")
+        manifest = read_run(other)
+        file = record(other / "weights.safetensors", relative_to=other)
+        write_run(other, replace(manifest, name=name, weights=file))
+        others.append(other)
+    (written,) = attack_run(run, (AttackPlan("pgd", LINF8, QUICK),), against=others)
+    assert written.info.name == "pgd-linf-8-steps2-from-first-and-second"
+    digests = [read_run(other).weights.digest for other in others]
+    assert written.info.source not in digests
+    (swapped,) = attack_run(run, (AttackPlan("pgd", LINF8, QUICK),), against=others[::-1])
+    assert swapped.info.source == written.info.source
+    first, second = (logits_of(folded(load_run_model(other)), images(written)) for other in others)
+    assert not np.allclose(first, second, atol=0.01)
+    np.testing.assert_allclose(written.source_logits, (first + second) / 2, atol=1e-4)
+    with pytest.raises(InvalidInputError, match="two of these runs have the same weights"):
+        attack_run(run, (AttackPlan("pgd", LINF8, QUICK),), against=[others[0], others[0]])
 
 
 def read_json(run: Path) -> dict[str, object]:
@@ -153,7 +181,7 @@ def test_a_run_with_another_contract_is_no_source_of_transfer_sets(run: Path, tm
     text = (other_run / "run.json").read_text(encoding="utf-8")
     (other_run / "run.json").write_text(text.replace('"size": 32', '"size": 64'), encoding="utf-8")
     with pytest.raises(InvalidInputError, match=r"other: its input contract differs from that of .*run"):
-        attack_run(run, (AttackPlan("fgsm", LINF8),), against=other_run)
+        attack_run(run, (AttackPlan("fgsm", LINF8),), against=(other_run,))
 
 
 def test_an_interruption_leaves_manifest_and_sets_in_agreement(run: Path) -> None:

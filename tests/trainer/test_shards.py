@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 from fractions import Fraction
 from pathlib import Path
@@ -95,6 +96,57 @@ def test_finished_batches_are_not_crafted_again_unless_they_are_damaged(tmp_path
     assert count < model.asked < 2 * count
     craft(tmp_path / "2", clean, AttackPlan("fgsm", ThreatModel("linf", Fraction(9))), worker, model)
     assert len(list((tmp_path / "2").glob(".*.batches"))) == 2  # another attack shares nothing with it
+
+
+def test_a_finished_set_is_not_crafted_again_by_a_group(tmp_path: Path, clean: AdversarialSet) -> None:
+    plan, folder = AttackPlan("fgsm", LINF8), tmp_path / "2"
+    for rank in (1, 0):
+        path = craft(folder, clean, plan, Worker(rank, 2))
+    written = path.read_bytes()
+    for rank in (1, 0, 1):
+        model = Linear()
+        craft(folder, clean, plan, Worker(rank, 2), model)
+        assert model.asked == 0
+    assert list(folder.iterdir()) == [path]
+    assert path.read_bytes() == written
+    again = AttackPlan("fgsm", ThreatModel("linf", Fraction(9)))  # another set, although the file has the same name
+    for rank in (1, 0):
+        craft(folder, clean, again, Worker(rank, 2))
+    assert path.read_bytes() != written
+    assert list(folder.iterdir()) == [path]
+
+
+def test_a_damaged_set_is_crafted_again(tmp_path: Path, clean: AdversarialSet) -> None:
+    plan, folder = AttackPlan("fgsm", LINF8), tmp_path / "2"
+    for rank in (1, 0):
+        path = craft(folder, clean, plan, Worker(rank, 2))
+    written = path.read_bytes()
+    path.write_bytes(written[:-40])
+    for rank in (1, 0):
+        craft(folder, clean, plan, Worker(rank, 2))
+    assert path.read_bytes() == written
+
+
+def test_a_process_with_other_options_is_noticed(tmp_path: Path) -> None:
+    shapes = [(1, 3, SIZE, SIZE)] * 2
+    mine, other, foreign = (tmp_path / f".{name}.batches" for name in ("a.1.11", "a.1.22", "a.33"))
+    for folder in (other, foreign):  # left by a killed group, and of another set: neither is a reason to stop
+        folder.mkdir()
+
+    def craft_batch(number: int) -> shards.Part:
+        (foreign / "new").touch()
+        return _batch()
+
+    with pytest.raises(InvalidInputError, match="did not come within 0 s"):
+        list(shared_batches(mine, shapes, craft=craft_batch, worker=Worker(0, 2), patience=0))
+
+    def craft_beside_another(number: int) -> shards.Part:
+        (other / "new").touch()
+        return craft_batch(number)
+
+    shutil.rmtree(mine)
+    with pytest.raises(InvalidInputError, match=r"\.a\.1\.22\.batches: another process makes batches of this set"):
+        list(shared_batches(mine, shapes, craft=craft_beside_another, worker=Worker(0, 2), patience=99))
 
 
 @pytest.mark.parametrize(

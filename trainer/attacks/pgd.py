@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+import math
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -12,12 +13,14 @@ from skinaudit.artifacts.threat_model import ThreatModel
 from skinaudit.errors import InvalidInputError
 from skinaudit.trainer import ball
 from skinaudit.trainer.ascent.look import pieces_of
-from skinaudit.trainer.ascent.losses import Loss
+from skinaudit.trainer.ascent.losses import Loss, dlr, margin
 from skinaudit.trainer.attack_trace import AttackTrace
 
 SETTINGS: dict[str, Any] = {
     "steps": 40,
+    "loss": "cross-entropy",
     "step_size": None,
+    "schedule": "constant",
     "random_start": True,
     "restarts": 1,
     "targeted": False,
@@ -29,8 +32,17 @@ SETTINGS: dict[str, Any] = {
 _COMPACT = 0.9
 """Finished images leave the loop once they are a tenth of it, because each new batch size needs preparation."""
 
+Schedule = Literal["constant", "cosine"]
+
+_LOSSES: dict[str, Loss | None] = {"cross-entropy": None, "margin": margin, "dlr": dlr}
+
+_SMALLEST = 0.05
+"""Last step of the schedule `cosine`, as a share of the first."""
+
 _SETTLING = 4
-"""Steps between two checks for settled images. A check costs several percent of a step."""
+"""Steps between two checks for settled images, after one check at each of the first steps. A check costs several percent of
+a step.
+"""
 
 _LEAST_LOSS = 1e-6
 """Smallest cross-entropy that is followed; below it the attack follows the smooth lead, which has the same direction.
@@ -50,7 +62,9 @@ def attack(
     threat_model: ThreatModel,
     generator: torch.Generator,
     steps: int = 40,
+    loss: Literal["cross-entropy", "margin", "dlr"] = "cross-entropy",
     step_size: float | None = None,
+    schedule: Schedule = "constant",
     random_start: bool = True,
     restarts: int = 1,
     targeted: bool = False,
@@ -60,22 +74,28 @@ def attack(
     trace: AttackTrace | None = None,
     ascended: Loss | None = None,
 ) -> Tensor:
-    """Increase the cross-entropy in `steps` projected steps from each of `restarts` starts, using the full budget.
+    """Increase a loss in `steps` projected steps from each of `restarts` starts, using the full budget.
 
     images: float32 (N, 3, H, W) in [0, 1]. labels: int64 (N,), the true classes, or the target classes if `targeted` (the
-    loss is then decreased). step_size: in pixel units; None for 2.5 eps / steps, Madry's rule. keep: `worst` returns for
-    each image the successful example with the greatest loss of all points (the greatest loss if none succeeds). `last`
-    returns the end of the last start and needs one forward pass less. stop_margin: if given, an image leaves the loop when a
-    wrong logit (the target's if `targeted`) leads by more. This measures robust accuracy much faster, but such examples lie
-    near the boundary and must not be stored. settle: only with stop_margin. An image then also leaves if it would stay right
-    even if the rest of the ball gave `settle` times the gain that the gradient predicts. Such examples are not the worst
-    ones and must not be stored either. trace: records the course of the attack; costs one forward pass more with `last`; not
-    allowed with stop_margin. ascended: another loss to increase, for training, only with `last`; `labels` is then whatever
-    this loss needs for each image. Returns float32 (N, 3, H, W) inside the ball and the box. The model must be in evaluation
-    mode. Raises InvalidInputError for settings out of range.
+    loss is then decreased). loss: `cross-entropy`, or `margin` or `dlr`, which ignore the scale of the logits. schedule:
+    `constant` steps, or steps that fall as a cosine from the first to a twentieth of it. step_size: of the first step, in
+    pixel units; None for 2.5 eps / steps, Madry's rule, or with `cosine` for 2 eps. keep: `worst` returns for each image
+    the successful example with the greatest cross-entropy of all points (the greatest cross-entropy if none succeeds).
+    `last` returns the end of the last start and needs one forward pass less. stop_margin: if given, an image leaves the
+    loop when a wrong logit (the target's if `targeted`) leads by more. This measures robust accuracy much faster, but such
+    examples lie near the boundary and must not be stored. settle: only with stop_margin. An image then also leaves if it
+    would stay right even if the rest of the ball gave `settle` times the gain that the gradient predicts. Such examples are
+    not the worst ones and must not be stored either. trace: records the course of the attack; costs one forward pass more
+    with `last`; not allowed with stop_margin. ascended: another loss to increase, for training, only with `last`; `labels`
+    is then whatever this loss needs for each image. Returns float32 (N, 3, H, W) inside the ball and the box. The model
+    must be in evaluation mode. Raises InvalidInputError for settings out of range.
     """
     if steps < 1 or restarts < 1 or (step_size is not None and step_size <= 0):
         raise InvalidInputError(f"pgd: steps {steps}, restarts {restarts}, step_size {step_size}: must be positive")
+    if loss not in _LOSSES or (settle is not None and loss != "cross-entropy"):
+        raise InvalidInputError(f"pgd: loss {loss!r}: choose {', '.join(_LOSSES)}; with settle only cross-entropy")
+    if schedule not in get_args(Schedule):
+        raise InvalidInputError(f"pgd: schedule {schedule!r}: choose {' or '.join(get_args(Schedule))}")
     if keep not in ("worst", "last") or (keep == "last" and stop_margin is not None):
         raise InvalidInputError(f"pgd: keep {keep!r}: choose worst or last; with stop_margin only worst")
     if settle is not None and (stop_margin is None or targeted or settle < 1):
@@ -86,7 +106,8 @@ def attack(
         if stop_margin is not None:
             raise InvalidInputError("pgd: a trace records the full budget; leave stop_margin out")
         trace.open(len(images), stages=[steps] * restarts, device=images.device)
-    size = 2.5 * threat_model.eps / steps if step_size is None else step_size
+    followed = _LOSSES[loss]
+    sizes = _sizes(schedule, step_size, steps=steps, eps=threat_model.eps)
     adversarial = images.clone()
     best = torch.full((len(images),), -torch.inf, dtype=torch.float64, device=images.device)
     index = torch.arange(len(images), device=images.device)
@@ -94,16 +115,18 @@ def attack(
         clean, truth = images[index], labels[index]
         moved = ball.start(clean, threat_model=threat_model, generator=generator) if random_start else clean
         bounds = _bounds(clean, threat_model)
-        for number in range(steps):
-            gradient, loss, lead = input_gradient(model, moved, truth, targeted=targeted, ascended=ascended)
-            _note(trace, loss, lead, gradient, targeted=targeted)
+        for number, size in enumerate(sizes):
+            gradient, entropy, lead = input_gradient(
+                model, moved, truth, targeted=targeted, ascended=ascended, followed=followed
+            )
+            _note(trace, entropy, lead, gradient, targeted=targeted)
             if keep == "worst":
-                adversarial, best = _record(adversarial, best, index, moved, loss, lead)
+                adversarial, best = _record(adversarial, best, index, moved, entropy, lead)
             if stop_margin is not None:
                 going = lead <= stop_margin
-                if settle is not None and number and number % _SETTLING == 0:
+                if settle is not None and number and (number < _SETTLING or number % _SETTLING == 0):
                     gain = ball.linear_gain(moved, clean, gradient, threat_model=threat_model)
-                    going &= ~_settled(loss, gain, share=settle)
+                    going &= ~_settled(entropy, gain, share=settle)
                 remaining = int(going.sum())
                 if remaining == 0:
                     return adversarial
@@ -113,22 +136,29 @@ def attack(
             moved = ball.step(moved, gradient, threat_model=threat_model, size=size)
             moved = ball.project(moved, clean, threat_model=threat_model, bounds=bounds)
         if keep == "worst" or trace is not None:
-            loss, lead = _outcome(model, moved, truth, targeted=targeted)
-            _note(trace, loss, lead, None, targeted=targeted)
+            entropy, lead = _outcome(model, moved, truth, targeted=targeted)
+            _note(trace, entropy, lead, None, targeted=targeted)
         if keep == "worst":
-            adversarial, best = _record(adversarial, best, index, moved, loss, lead)
+            adversarial, best = _record(adversarial, best, index, moved, entropy, lead)
         else:
             adversarial[index] = moved
     return adversarial
 
 
 def input_gradient(
-    model: nn.Module, images: Tensor, labels: Tensor, *, targeted: bool = False, ascended: Loss | None = None
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    targeted: bool = False,
+    ascended: Loss | None = None,
+    followed: Loss | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Gradient (N, 3, H, W) of the loss to increase, this loss (N,), and the lead (N,) of a wrong or the target logit.
 
     The loss is the cross-entropy, negated if `targeted`. If its size is below _LEAST_LOSS, loss and gradient are those of
     the smooth lead, which increases with the cross-entropy. ascended: another loss instead; the lead is then returned as 0.
+    followed: a loss whose gradient is returned in place of the cross-entropy's.
     """
     pieces = pieces_of(images)
     results = []
@@ -138,13 +168,22 @@ def input_gradient(
             leaf = part.detach().requires_grad_()
             logits = model(leaf)
             loss = _loss(logits, truth, targeted=targeted) if ascended is None else ascended(logits, truth, None)
-            gradient = torch.autograd.grad(loss.sum(), leaf)[0]
+            climbed = loss if followed is None else followed(logits, truth, None) * (-1 if targeted else 1)
+            gradient = torch.autograd.grad(climbed.sum(), leaf)[0]
         lead = _lead(logits.detach(), truth, targeted=targeted) if ascended is None else torch.zeros_like(loss)
         results.append((gradient, loss.detach(), lead))
     if len(results) == 1:
         return results[0]
     gradients, losses, leads = zip(*results, strict=True)
     return torch.cat(gradients), torch.cat(losses), torch.cat(leads)
+
+
+def _sizes(schedule: Schedule, first: float | None, *, steps: int, eps: float) -> list[float]:
+    """The size of each step."""
+    if schedule == "constant":
+        return [2.5 * eps / steps if first is None else first] * steps
+    fall = [(1 + math.cos(math.pi * number / max(1, steps - 1))) / 2 for number in range(steps)]
+    return [(2 * eps if first is None else first) * (_SMALLEST + (1 - _SMALLEST) * share) for share in fall]
 
 
 def _settled(loss: Tensor, gain: Tensor, *, share: float) -> Tensor:

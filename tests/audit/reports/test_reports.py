@@ -103,9 +103,12 @@ def test_transfer_report(tmp_path: Path, lab: SimpleNamespace) -> None:
     matrix = transfer_matrix(runs)
     lines = shown(print_transfer, matrix).splitlines()
     assert max(len(line.rstrip()) for line in lines) <= 80
-    assert lines[2].split() == ["crafted", "on", "\\", "tested", "on", "mobilenet", "vgg16"]
-    assert [line.split()[0] for line in lines[3:6]] == ["clean", "mobilenet", "vgg16"]
-    assert f"{100 * matrix.cells[1][0].accuracy:.1f}% ({100 * matrix.cells[1][0].balanced:.1f})" in lines[5]
+    cell = matrix.cells[1][0]
+    for first, value, interval in ((3, cell.accuracy, cell.interval), (9, cell.balanced, cell.balanced_interval)):
+        assert lines[first + 1].split() == ["crafted", "on", "\\", "tested", "on", "mobilenet", "vgg16"]
+        assert [line.split()[0] for line in lines[first + 2 : first + 5]] == ["clean", "mobilenet", "vgg16"]
+        assert f"{100 * value:.1f} [{100 * interval.low:.1f}, {100 * interval.high:.1f}]" in lines[first + 4]
+        assert interval.low < value < interval.high
 
 
 def test_colour_only_where_the_console_has_it(result: AuditResult) -> None:

@@ -24,6 +24,8 @@ ONE_NORM: dict[str, Norm] = {"carlini-wagner": "l2", "boundary": "l2"}
 """Attacks that exist for one norm."""
 WEAK = {"square", "spsa", "boundary"}
 """Attacks without gradients: near the optimum, not on it."""
+EACH_CLASS = {"apgd-t", "autoattack", "deepfool", "fab-t", "pgd-dlr"}
+"""Attacks that go towards one wrong class after another, not only to the one that is nearest in the logits."""
 QUICK: dict[str, dict[str, Any]] = {
     "apgd-ce": {"steps": 30}, "apgd-dlr": {"steps": 30}, "apgd-t": {"steps": 20}, "fab-t": {"steps": 10},
     "autoattack": {"steps": 10, "queries": 10}, "square": {"queries": 200}, "carlini-wagner": {"steps": 30, "searches": 5},
@@ -85,7 +87,7 @@ def margin(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize(("name", "norm"), CASES)
-@pytest.mark.parametrize("classes", [2, 7])
+@pytest.mark.parametrize("classes", [2, 3, 7])
 def test_it_comes_near_the_optimum_of_a_linear_model(name: str, norm: str, classes: int) -> None:
     model = Linear(classes)
     images, labels = batch(model)
@@ -104,12 +106,27 @@ def test_it_comes_near_the_optimum_of_a_linear_model(name: str, norm: str, class
         assert (margin(model, perturbed, labels) > 0)[breakable].all()
 
 
+@pytest.mark.parametrize("name", sorted(EACH_CLASS))
+def test_the_last_of_three_classes_is_reached(name: str) -> None:
+    """The ratio towards it is -1 everywhere while the true class is first, so it has no gradient."""
+    model = Linear(3)
+    with torch.no_grad():
+        model.dense.weight[:2] = torch.tensor([[0.02], [0.01]])
+        model.dense.weight[2] = torch.linspace(-1, 1, 3 * SIZE * SIZE)
+    images = torch.full((2, 3, SIZE, SIZE), 0.9)
+    labels = torch.zeros(2, dtype=torch.int64)
+    assert model(images).argsort(1, descending=True)[0].tolist() == [0, 1, 2]
+    assert (margin(model, run(name, "linf", model, images, labels), labels) > 0).all()
+
+
+@pytest.mark.parametrize("epochs", [10, 3])
 @pytest.mark.parametrize("norm", ["linf", "l2"])
-def test_one_perturbation_breaks_all_images_of_one_class_that_can_be_broken(norm: str) -> None:
+def test_one_perturbation_breaks_all_images_of_one_class_that_can_be_broken(norm: str, epochs: int) -> None:
+    """Also with so few steps that small ones would not cross the ball."""
     model = Linear(2)
     images, _ = batch(model)
     labels = torch.zeros(COUNT, dtype=torch.int64)
-    perturbed = run("universal", norm, model, images, labels)
+    perturbed = run("universal", norm, model, images, labels, epochs=epochs)
     breakable = best_margin(model, images, labels, norm) > 0.02
     assert breakable.sum() > COUNT / 2
     assert (margin(model, perturbed, labels) > 0)[breakable].all()

@@ -201,12 +201,14 @@ class Counted(nn.Module):
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 @pytest.mark.parametrize("eps", [1, 2, 8])
-@pytest.mark.parametrize("restarts", [1, 2])
-def test_dropping_settled_images_breaks_the_same_images(tiny: Tiny, norm: Norm, eps: int, restarts: int) -> None:
+@pytest.mark.parametrize(("restarts", "schedule"), [(1, "constant"), (2, "constant"), (1, "cosine")])
+def test_dropping_settled_images_breaks_the_same_images(
+    tiny: Tiny, norm: Norm, eps: int, restarts: int, schedule: str
+) -> None:
     model, images, labels = tiny
     settings: dict[str, Any] = {
         "threat_model": ThreatModel(norm, Fraction(eps if norm == "linf" else 24 * eps)), "steps": 20, "stop_margin": 0.0,
-        "restarts": restarts,
+        "restarts": restarts, "schedule": schedule,
     }  # fmt: skip
     plain, quick = Counted(model), Counted(model)
     broken = [
@@ -217,6 +219,67 @@ def test_dropping_settled_images_breaks_the_same_images(tiny: Tiny, norm: Norm, 
     assert quick.asked <= plain.asked
     if eps == 1:
         assert quick.asked < plain.asked
+
+
+@pytest.mark.parametrize("loss", ["margin", "dlr"])
+@pytest.mark.parametrize("targeted", [False, True])
+def test_losses_that_ignore_the_scale_of_the_logits(tiny: Tiny, loss: str, targeted: bool) -> None:
+    """Logits times 1,000 saturate the cross-entropy. These losses give the same points, nearly, and break as many images."""
+    model, images, labels = tiny
+    aims = (labels + 1) % model(images).shape[1] if targeted else labels
+    settings: dict[str, Any] = {
+        "threat_model": ThreatModel("linf", Fraction(8)),
+        "steps": 10,
+        "loss": loss,
+        "targeted": targeted,
+    }
+    plain = pgd.attack(model, images, aims, generator=seeded(), keep="last", **settings)
+    scaled = pgd.attack(Louder(model, 1000), images, aims, generator=seeded(), keep="last", **settings)
+    assert ((plain - scaled).abs() < 1e-6).float().mean() > 0.99
+    kept = pgd.attack(model, images, aims, generator=seeded(), **settings)
+    before, after = ((model(points).argmax(1) == aims).float().mean() for points in (images, kept))
+    assert after > before if targeted else after < before
+
+
+class Louder(nn.Module):
+    def __init__(self, model: nn.Module, factor: float) -> None:
+        super().__init__()
+        self.model, self.factor = model, factor
+
+    def forward(self, images: Tensor) -> Tensor:
+        answer: Tensor = self.model(images) * self.factor
+        return answer
+
+
+def test_cosine_steps_fall_from_twice_eps_to_a_twentieth_of_that() -> None:
+    sizes = pgd._sizes("cosine", None, steps=40, eps=0.01)
+    assert sizes == sorted(sizes, reverse=True)
+    assert (sizes[0], sizes[-1]) == (pytest.approx(0.02), pytest.approx(0.001))
+    assert pgd._sizes("cosine", 0.004, steps=1, eps=0.01) == [pytest.approx(0.004)]
+    assert pgd._sizes("constant", None, steps=40, eps=0.01) == [pytest.approx(0.025 / 40)] * 40
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_cosine_steps_break_what_a_wave_in_the_loss_hides_from_steps_of_one_size(norm: Norm) -> None:
+    """The margin is a slope with a wave on it: small steps stop at the first crest, large ones pass over it."""
+    threat_model = ThreatModel(norm, Fraction(8))
+    images, labels = torch.full((4, 3, 2, 2), 0.5), torch.zeros(4, dtype=torch.int64)
+    settings: dict[str, Any] = {"threat_model": threat_model, "steps": 40, "random_start": False}
+    constant, cosine = (
+        pgd.attack(Waves(), images, labels, generator=seeded(), schedule=schedule, **settings)
+        for schedule in ("constant", "cosine")
+    )
+    assert (Waves()(constant).argmax(1) == labels).all()
+    assert (Waves()(cosine).argmax(1) != labels).all()
+
+
+class Waves(nn.Module):
+    """Two logits. The second rises in waves as the image gets brighter. On the first crest it is still behind."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        away = (images - 0.5).flatten(1).mean(1) * 255
+        lead = -1 + 0.3 * away + 0.6 * torch.sin(3 * away + 0.5)
+        return torch.stack((torch.zeros_like(lead), lead), 1)
 
 
 @pytest.mark.parametrize("threat_model", [LINF, L2])
@@ -364,6 +427,9 @@ def test_works_under_no_grad(tiny: Tiny) -> None:
         ({"restarts": 0}, "restarts 0"),
         ({"step_size": 0.0}, "step_size 0.0"),
         ({"step_size": -0.1}, "step_size -0.1"),
+        ({"loss": "hinge"}, "loss 'hinge': choose cross-entropy, margin, dlr"),
+        ({"loss": "dlr", "settle": 4.0, "stop_margin": 0.0}, "with settle only cross-entropy"),
+        ({"schedule": "linear"}, "schedule 'linear': choose constant or cosine"),
         ({"keep": "best"}, "keep 'best': choose worst or last"),
         ({"keep": "last", "stop_margin": 0.5}, "with stop_margin only worst"),
         ({"settle": 4.0}, "settle 4.0: give at least 1, together with stop_margin and without targeted"),
