@@ -158,7 +158,7 @@ CONTESTS: Mapping[str, Contest] = {
     }, norm="l2", smallest=True, costly=True),
     **_PARTS,
     "AutoAttack, 100 steps": Contest("autoattack", _CASCADE),
-    "AutoAttack, measuring": Contest("autoattack:stop_margin=0.05,settle=4.0", _CASCADE),
+    "AutoAttack, measuring": Contest("autoattack:stop_margin=0.05,settle=2.0", _CASCADE),
     "AutoAttack, 10 steps": Contest("autoattack:steps=10", {
         "torchattacks": (of_torchattacks("AutoAttack", eps=_eps, norm="Linf", seed=0, n_classes=_classes),),
     }),
