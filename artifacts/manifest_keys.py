@@ -17,7 +17,12 @@ COUNT = Count
 _SKIPPED = Annotated[
     Mapping[str, str], Known({"image_id": str, "reason": str}, required=("image_id", "reason"), others=False)
 ]
-MODEL = Known({"arch": str, "width": Annotated[float, Range(0)], "parameters": COUNT})
+RELU6: Literal["relu6"] = "relu6"
+"""Value of a model's `activations` if training for int8 gave each of its ReLUs an upper bound."""
+
+MODEL = Known({
+    "arch": str, "width": Annotated[float, Range(0)], "parameters": COUNT, "activations": Literal["relu6"],
+})  # fmt: skip
 DATA = Known(
     {
         "title": str, "digest": str, "synthetic": bool, "size": COUNT, "images": COUNT, "lesions": COUNT,

@@ -35,15 +35,15 @@ def weights_on_grid(model: ModelProto) -> bool:
 
 
 def share_ranges_of_relus(model: ModelProto) -> None:
-    """Give the input of a ReLU the range of its output if only the ReLU reads it. In place; for symmetric ranges.
+    """Give the input of a ReLU, or of one with an upper bound, the range of its output if nothing else reads it.
 
-    Negative values all become 0 behind the ReLU, so no codes are needed for them.
+    In place; for symmetric ranges. Values below 0 or above the bound are cut off anyway, so they need no codes.
     """
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
     producers = {name: node for node in model.graph.node for name in node.output}
     readers = {name: node for node in model.graph.node for name in node.input}
     count = Counter(name for node in model.graph.node for name in node.input)
-    for relu in (node for node in model.graph.node if node.op_type == "Relu"):
+    for relu in (node for node in model.graph.node if node.op_type in ("Relu", "Clip")):
         before, after = producers.get(relu.input[0]), readers.get(relu.output[0])
         if before is None or after is None or before.op_type != "DequantizeLinear" or after.op_type != "QuantizeLinear":
             continue

@@ -15,10 +15,12 @@ from torch import Tensor, nn
 
 from skinaudit.artifacts.files import atomic_path
 from skinaudit.artifacts.manifest import RunManifest, read_run, resolve
+from skinaudit.artifacts.manifest_keys import RELU6
 from skinaudit.artifacts.outside import check_regular
 from skinaudit.artifacts.plain_values import parse_object
 from skinaudit.artifacts.run_folder import RunFolder
 from skinaudit.errors import InvalidInputError, reason_of
+from skinaudit.trainer.int8_channels import limit
 from skinaudit.trainer.models import build, contract_settings
 
 _KEY, _DIGEST = "skinaudit.checkpoint", "digest"
@@ -104,5 +106,7 @@ def load_run_model(run: Path, *, manifest: RunManifest | None = None) -> nn.Modu
         model = build(manifest.model["arch"], width=manifest.model["width"], **settings)
     except InvalidInputError as error:
         raise InvalidInputError(f"{RunFolder(run).manifest}: model: {error}") from error
+    if manifest.model.get("activations") == RELU6:
+        limit(model)
     load_weights(model, resolve(run, manifest.weights))
     return model.eval()

@@ -2,8 +2,9 @@
 
 Weights and activations are rounded in the forward pass, and gradients pass as if they were not (Jacob et al. 2018,
 https://arxiv.org/abs/1712.05877; Krishnamoorthi 2018, https://arxiv.org/abs/1806.08342). Batch norm keeps its statistics and
-is folded into the convolutions, and channels are equalised (skinaudit.trainer.int8_channels). The result is an ordinary
-float model whose weights are on the int8 grid, so its export rounds only the activations.
+is folded into the convolutions. Before the first of these epochs, activations get a common bound
+(skinaudit.trainer.int8_channels). The result is an ordinary float model whose weights are on the int8 grid, so its export
+rounds only the activations.
 """
 
 from __future__ import annotations
@@ -17,17 +18,21 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.optim.swa_utils import AveragedModel
 
 from skinaudit.trainer.evaluate import device_of, slices, to_pixels
-from skinaudit.trainer.int8_channels import pairs, scales, usual
+from skinaudit.trainer.int8_channels import bound, limit, usual
 from skinaudit.trainer.models import foldable
 
 CALIBRATION_IMAGES = 512
 """Number of training images on which ranges are measured, here and by an export."""
 
+FINE_TUNING = {"epochs": 2, "learning_rate": 3e-4}
+"""Settings of the recipe, unless chosen, of a training of a finished run for int8 alone."""
+
 _LEVELS = 127
 """Largest code. Ranges and weights are symmetric and signed, the coarser of the two exported forms of int8."""
-_AGREEMENT, _REACH = 3.0, 0.05
+_AGREEMENT, _REACH = 10.0, 0.05
 """Weights in the loss: of answers changed by rounding, and of values beyond their range."""
 _BATCH = 64
 
@@ -42,11 +47,26 @@ def first_epoch(share: float, *, epochs: int) -> int:
     return epochs - math.ceil(round(share * epochs, 9))
 
 
+@torch.no_grad()
+def begin(model: nn.Module, average: AveragedModel | None, images: NDArray[np.uint8]) -> None:
+    """Bound the activations of a model before its first epoch for int8, and of its moving average, in place.
+
+    images: uint8 (M, 3, H, W), to measure them. With an average, both go on from its weights, which are those that would be
+    kept without int8.
+    """
+    if average is not None and average.n_averaged:
+        model.load_state_dict(average.module.state_dict())
+    bound(model, images)
+    if average is not None:
+        average.module.load_state_dict(model.state_dict())
+        limit(average.module)
+
+
 class RoundedModel:
     """The function of an int8 engine of a model in training, with gradients for the model's own parameters.
 
-    images: uint8 (M, 3, H, W). Channels are equalised and ranges measured on them once, with the weights of this moment.
-    Batch norm uses its running statistics and does not change them; dropout is off.
+    images: uint8 (M, 3, H, W). Ranges are measured on them once, with the weights of this moment. Batch norm uses its
+    running statistics and does not change them; dropout is off.
     """
 
     def __init__(self, model: nn.Module, images: NDArray[np.uint8]) -> None:
@@ -88,51 +108,42 @@ class RoundedModel:
         return answers
 
     @torch.no_grad()
-    def on_grid(self) -> nn.Module:
-        """A float copy of the model in evaluation mode: channels equalised, weights on the int8 grid.
-
-        Its batch norm only adds the bias.
-        """
-        model = copy.deepcopy(self._model).eval()
-        norms = _norms(model)
-        for source, target in zip(self._model.modules(), model.modules(), strict=True):
-            if not isinstance(target, nn.Conv2d | nn.Linear):
-                continue
-            weight, bias = self._layers[source].weights()
-            target.weight.copy_(on_int8_grid(weight))
-            norm = norms.get(target)
-            if norm is not None:
-                if target.bias is not None:
-                    target.bias.zero_()
-                neutral = {"weight": 1.0, "running_mean": 0.0, "running_var": 1 - norm.eps}
-                for name, value in neutral.items():
-                    getattr(norm, name).fill_(value)
-            if bias is not None:
-                (norm or target).bias.copy_(bias)  # type: ignore[union-attr]
-        return model
-
-    @torch.no_grad()
     def _measure(self, images: NDArray[np.uint8]) -> None:
-        """Channel divisors and ranges, from one pass over the images."""
-        of_images = self._peaks(images)
-        kept = usual([peak.amax(1) for peak in of_images.values()])
-        peaks = {layer: peak[kept].amax(0) for layer, peak in of_images.items()}
-        for first, second in pairs(self._model, _norms(self._model)):
-            peak = peaks[second]
-            divisors = scales(peak)
-            # A channel that is silent on these images must not be multiplied if a rare image activates it.
-            self._layers[first].after, self._layers[second].before = divisors, divisors * (peak > 0)
-            peaks[second] = peak / divisors
+        """The range of each layer's input, from one pass over the images."""
+        peaks = self._peaks(images)
+        kept = usual(list(peaks.values()))
         for layer, peak in peaks.items():
-            self._layers[layer].range = max(float(peak.max()), 1e-12)
+            self._layers[layer].range = max(float(peak[kept].max()), 1e-12)
 
     def _peaks(self, images: NDArray[np.uint8]) -> dict[nn.Module, Tensor]:
-        """For the input of each layer in float: the largest absolute value (M, C) of each image and channel."""
+        """For the input of each layer in float: the largest absolute value (M,) of each image."""
         parts = []
         for part in slices(len(images), _BATCH):
             self.logits(to_pixels(images[part], device=device_of(self._model)), rounds=False)
             parts.append([rounded.peaks for rounded in self._layers.values()])
         return {layer: torch.cat(peaks) for layer, peaks in zip(self._layers, zip(*parts, strict=True), strict=True)}
+
+
+@torch.no_grad()
+def on_grid(model: nn.Module) -> nn.Module:
+    """A float copy of the model in evaluation mode with weights on the int8 grid. Its batch norm only adds the bias."""
+    rounded = copy.deepcopy(model).eval()
+    norms = _norms(rounded)
+    for layer in rounded.modules():
+        if not isinstance(layer, nn.Conv2d | nn.Linear):
+            continue
+        norm = norms.get(layer)
+        weight, bias = _folded(layer, norm)
+        layer.weight.copy_(on_int8_grid(weight))
+        if norm is not None:
+            if layer.bias is not None:
+                layer.bias.zero_()
+            neutral = {"weight": 1.0, "running_mean": 0.0, "running_var": 1 - norm.eps}
+            for name, value in neutral.items():
+                getattr(norm, name).fill_(value)
+        if bias is not None:
+            (norm or layer).bias.copy_(bias)  # type: ignore[union-attr]
+    return rounded
 
 
 class _Beside(torch.autograd.Function):
@@ -151,41 +162,19 @@ class _Beside(torch.autograd.Function):
 
 
 class _Rounded(nn.Module):
-    """A layer of the model in training, with its parameters. Its input and weights can be put on the int8 grid.
-
-    The channels of its input arrive divided by `before`; those of its output leave divided by `after`.
-    """
+    """A layer of the model in training, with its parameters. Its input and weights can be put on the int8 grid."""
 
     def __init__(self, layer: nn.Module, norm: nn.BatchNorm2d | None) -> None:
         super().__init__()
         self._shared = (layer, norm)  # a tuple, so that the parameters belong to the model alone
-        self.before: Tensor | None = None
-        self.after: Tensor | None = None
         self.range: float | None = None  # until it is known, the layer computes in float and records `peaks`
         self.rounds = False
         self.peaks, self.reach = torch.zeros(0), torch.zeros(0)
 
-    def weights(self) -> tuple[Tensor, Tensor | None]:
-        """Weights and bias with batch norm folded in and channels divided, not rounded."""
-        layer, norm = self._shared
-        assert isinstance(layer, nn.Conv2d | nn.Linear)
-        weight, bias = layer.weight, layer.bias
-        if norm is not None:
-            assert norm.running_mean is not None
-            assert norm.running_var is not None
-            gain = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
-            weight = weight * gain.view(-1, 1, 1, 1)
-            bias = norm.bias + ((0 if bias is None else bias) - norm.running_mean) * gain
-        if self.before is not None:
-            weight = weight * self.before.view((-1, 1, 1, 1) if weight.shape[1] == 1 else (1, -1, 1, 1))
-        if self.after is not None and bias is not None:
-            weight, bias = weight / self.after.view(-1, 1, 1, 1), bias / self.after
-        return weight, bias
-
     def forward(self, values: Tensor) -> Tensor:
-        layer, _ = self._shared
+        layer, norm = self._shared
         if self.range is None:
-            self.peaks = values.reshape(*values.shape[:2], -1).abs().amax(2)
+            self.peaks = values.flatten(1).abs().amax(1)
         elif self.rounds:
             values = torch.fake_quantize_per_tensor_affine(values, self.range / _LEVELS, 0, -_LEVELS - 1, _LEVELS)
         else:  # mean over each image; the logarithm also gives far outliers a gradient
@@ -193,12 +182,23 @@ class _Rounded(nn.Module):
         if not isinstance(layer, nn.Conv2d | nn.Linear):
             pooled: Tensor = layer(values)
             return pooled
-        weight, bias = self.weights()
+        weight, bias = _folded(layer, norm)
         if self.range is not None:
             weight = on_int8_grid(weight)
         if isinstance(layer, nn.Linear):
             return functional.linear(values, weight, bias)
         return functional.conv2d(values, weight, bias, layer.stride, layer.padding, layer.dilation, layer.groups)
+
+
+def _folded(layer: nn.Conv2d | nn.Linear, norm: nn.BatchNorm2d | None) -> tuple[Tensor, Tensor | None]:
+    """Weights and bias of a layer with its batch norm folded in, with gradients for both."""
+    weight, bias = layer.weight, layer.bias
+    if norm is None:
+        return weight, bias
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    gain = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
+    return weight * gain.view(-1, 1, 1, 1), norm.bias + ((0 if bias is None else bias) - norm.running_mean) * gain
 
 
 def on_int8_grid(weight: Tensor) -> Tensor:

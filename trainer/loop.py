@@ -30,7 +30,8 @@ from skinaudit.trainer.computing import FP32, Computing, arithmetic, put, traini
 from skinaudit.trainer.evaluate import accuracies, device_of, logits_of, one_class, pgd_predictions, slices
 from skinaudit.trainer.feed import Feed, Tally
 from skinaudit.trainer.hardener import Hardener, repeats_of
-from skinaudit.trainer.int8_training import RoundedModel, calibration_rows, first_epoch
+from skinaudit.trainer.int8_channels import limit
+from skinaudit.trainer.int8_training import RoundedModel, begin, calibration_rows, first_epoch, on_grid
 from skinaudit.trainer.models import channels_last, folded
 from skinaudit.trainer.objective import Objective, build_objective
 from skinaudit.trainer.optimisation import Schedule, build_optimiser, build_schedule, follow, moving_average, tail_of
@@ -88,7 +89,8 @@ def fit(
     """Train `model` in place and leave it with the weights of its best epoch; returns the log of all epochs.
 
     If the recipe averages, the weights that are validated and kept are the moving average of the trained ones. int8_share:
-    share of the epochs, at the end, that trains for int8. Only these epochs are kept, with weights on the int8 grid. group:
+    share of the epochs, at the end, that trains for int8. Only these epochs are kept, with bounded activations and with
+    weights on the int8 grid. group:
     processes that train the same model, each on its share of every batch, with batch norm over that share. The first one
     validates and writes; all of them end with the same weights.
 
@@ -126,6 +128,9 @@ def fit(
     function = training_function(model, computing, batch=math.ceil(recipe.batch / group.worker.size))
     measured = calibration_rows(len(train.labels), seed=seed)
     first_rounded = first_epoch(int8_share, epochs=recipe.epochs)
+    if len(history) > first_rounded:
+        for resumed in (model, candidate):
+            limit(resumed)
 
     def hardener_of(function: Callable[[Tensor], Tensor]) -> Hardener | None:
         if hardening is None:
@@ -137,6 +142,9 @@ def fit(
         if _stopped(history, recipe):
             break
         started = time.perf_counter()
+        if epoch == first_rounded:
+            begin(model, average, train.images[measured])
+            optimiser.state.clear()  # its moments are those of weights with other scales
         if epoch >= first_rounded:
             function = RoundedModel(model, train.images[measured])
             hardener = hardener_of(function)
@@ -149,7 +157,7 @@ def fit(
                 tail=tail_of(recipe, steps=steps), seed=_derived(seed, epoch), epoch=epoch, group=group, progress=progress,
             )  # fmt: skip
         seconds = time.perf_counter() - started
-        kept = candidate if epoch < first_rounded else RoundedModel(candidate, train.images[measured]).on_grid()
+        kept = candidate if epoch < first_rounded else on_grid(candidate)
         figures = group.of_first(
             _validate(kept, val, classes=len(classes), recipe=recipe, hardening=hardening, seed=seed)
             if group.worker.writes

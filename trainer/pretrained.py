@@ -19,11 +19,13 @@ from torch import Tensor, nn
 from skinaudit.artifacts.contract import MAX_CLASSES, InputContract
 from skinaudit.artifacts.files import short
 from skinaudit.artifacts.manifest import read_run, resolve
+from skinaudit.artifacts.manifest_keys import RELU6
 from skinaudit.artifacts.outside import check_regular
 from skinaudit.artifacts.printable import show
 from skinaudit.errors import InvalidInputError, first_few, reason_of
 from skinaudit.trainer import architectures
 from skinaudit.trainer.checkpoint import load_weights
+from skinaudit.trainer.int8_channels import limit
 
 _FOLDED = re.compile(r"[0-9]+\.conv\.(weight|bias)")
 
@@ -58,10 +60,12 @@ def load_pretrained(model: nn.Module, arch: str, source: str, *, contract: Input
 
 
 def _from_run(model: nn.Module, run: Path, contract: InputContract | None) -> str:
-    """The weights of a finished run: all, or all but the last layer if its columns are other classes."""
+    """The weights of a finished run, all, or all but the last layer if its columns are other classes; and its bounds."""
     manifest = read_run(run)
     weights, theirs = resolve(run, manifest.weights), manifest.contract
     title = f"run {manifest.name}, {short(manifest.weights.digest)}"
+    if manifest.model.get("activations") == RELU6:
+        limit(model)
     if contract is None or (contract.classes, contract.positive) == (theirs.classes, theirs.positive):
         load_weights(model, weights)
         _refuse_broken(model.state_dict(), where=weights)

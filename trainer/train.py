@@ -19,6 +19,7 @@ from skinaudit.artifacts.contract import InputContract
 from skinaudit.artifacts.files import atomic_path, digest_parts
 from skinaudit.artifacts.logits import threshold_logit
 from skinaudit.artifacts.manifest import FileRecord, RunManifest, read_run, record, versions, write_run
+from skinaudit.artifacts.manifest_keys import RELU6
 from skinaudit.artifacts.one_writer import one_writer
 from skinaudit.artifacts.operating_point import (
     DEFAULT_SPECIFICITY,
@@ -141,7 +142,11 @@ def train_run(
 
 @dataclass(frozen=True, eq=False)
 class _Fitted:
-    """A model with the weights that it keeps, its data, and the log of its epochs. start: the weights that it began with."""
+    """A model with the weights that it keeps, its data, and the log of its epochs.
+
+    start: the weights that it began with. bounded: whether training for int8, of this run or of the one whose weights it
+    began with, bounded its activations.
+    """
 
     model: torch.nn.Module
     history: list[dict[str, Any]]
@@ -151,6 +156,7 @@ class _Fitted:
     parts: Split
     train: Examples
     val: Examples
+    bounded: bool
 
 
 def _fit(dataset: Dataset, training: Training, *, out: Path, resume: bool, report: Reporter, group: ProcessGroup) -> _Fitted:
@@ -168,6 +174,7 @@ def _fit(dataset: Dataset, training: Training, *, out: Path, resume: bool, repor
         torch.manual_seed(training.seed)
         # trained at a threshold of one half; another one only moves the decisions, and training must not undo that
         model = build(training.arch, width=training.width, **{**contract_settings(contract), "threshold": 0.5})
+    relus = _relus(model)
     start = "random weights"
     if training.weights is not None:
         start = load_pretrained(model, training.arch, training.weights, contract=contract)
@@ -202,7 +209,11 @@ def _fit(dataset: Dataset, training: Training, *, out: Path, resume: bool, repor
         settings_digest=digest_parts(json.dumps(settings, sort_keys=True).encode()), computing=training.computing,
         group=group, progress=report.progress("training"), on_epoch=report.epoch,
     )  # fmt: skip
-    return _Fitted(model, history, start, contract, summary, parts, train, val)
+    return _Fitted(model, history, start, contract, summary, parts, train, val, bounded=_relus(model) < relus)
+
+
+def _relus(model: torch.nn.Module) -> int:
+    return sum(type(layer) is torch.nn.ReLU for layer in model.modules())
 
 
 def _finish(fitted: _Fitted, dataset: Dataset, training: Training, *, out: Path, report: Reporter) -> RunManifest:
@@ -233,7 +244,12 @@ def _finish(fitted: _Fitted, dataset: Dataset, training: Training, *, out: Path,
     manifest = RunManifest(
         name=out.name,
         contract=contract,
-        model={"arch": training.arch, "width": training.width, "parameters": parameter_count(model)},
+        model={
+            "arch": training.arch,
+            "width": training.width,
+            "parameters": parameter_count(model),
+            **({"activations": RELU6} if fitted.bounded else {}),
+        },
         data={**_description(summary, dataset), "split": training.split, TEST_SET: sets[0].images_digest},
         synthetic=dataset.synthetic,
         training={

@@ -104,22 +104,28 @@ def train(
     from skinaudit.trainer.data.classes import read_classes
     from skinaudit.trainer.data.load import load
     from skinaudit.trainer.data.splits import usual_split
-    from skinaudit.trainer.int8_training import first_epoch
+    from skinaudit.trainer.int8_training import FINE_TUNING, first_epoch
     from skinaudit.trainer.recipes import adapted, parse_costs
     from skinaudit.trainer.reporter import Reporter
     from skinaudit.trainer.resuming import check_resumable
     from skinaudit.trainer.train import SET_ATTACKS, Training, set_plans, threat_model, train_run
 
     report = (report or _log_reporter()) if worker.writes else Reporter()
-    chosen = adapted(
-        recipe, arch=arch, class_costs=parse_costs(tuple(class_cost)), epochs=epochs, batch=batch,
-        learning_rate=learning_rate, class_weighting=class_weighting, augment=augment, averaging=averaging, swa=swa,
-        label_smoothing=label_smoothing, logit_adjustment=logit_adjustment,
-    )  # fmt: skip
+    settings = {
+        "epochs": epochs, "batch": batch, "learning_rate": learning_rate, "class_weighting": class_weighting,
+        "augment": augment, "averaging": averaging, "swa": swa, "label_smoothing": label_smoothing,
+        "logit_adjustment": logit_adjustment,
+    }  # fmt: skip
+    from_run = weights is not None and Path(weights).is_dir()  # a trained model
+    if for_int8 == 1 and from_run:
+        settings |= {name: value for name, value in FINE_TUNING.items() if settings[name] is None}
+        ramp = 0.0 if ramp is None else ramp
+    chosen = adapted(recipe, arch=arch, class_costs=parse_costs(tuple(class_cost)), **settings)
     bounds = threat_model(norm, parse_eps(eps))
     hardened = _hardening(
-        hardening, recipe=chosen, threat_model=bounds, weights=weights, warm_up=warm_up, hardening_eps=hardening_eps,
-        steps=steps, ramp=ramp, clean_share=clean_share, batch_norm=attack_batch_norm, awp=awp, class_eps=class_eps,
+        hardening, recipe=chosen, threat_model=bounds, warm_up=0 if from_run and warm_up is None else warm_up,
+        hardening_eps=hardening_eps, steps=steps, ramp=ramp,
+        clean_share=clean_share, batch_norm=attack_batch_norm, awp=awp, class_eps=class_eps,
     )  # fmt: skip
     device = training_device()
     computing = Computing(precision or usual_precision(device), compile, cuda_graphs)
@@ -156,8 +162,6 @@ def _hardening(
     kind: str,
     *,
     recipe: Recipe,
-    weights: str | Path | None,
-    warm_up: float | None,
     hardening_eps: str | None,
     class_eps: Sequence[str],
     **settings: Any,
@@ -166,10 +170,8 @@ def _hardening(
     from skinaudit.trainer.hardening_choice import hardening_of
     from skinaudit.trainer.recipes import parse_class_eps
 
-    from_run = weights is not None and Path(weights).is_dir()  # a trained model
     return hardening_of(
-        kind, recipe=recipe, warm_up=0 if from_run and warm_up is None else warm_up,
-        train_eps_255=None if hardening_eps is None else parse_eps(hardening_eps),
+        kind, recipe=recipe, train_eps_255=None if hardening_eps is None else parse_eps(hardening_eps),
         class_eps=parse_class_eps(tuple(class_eps)), **settings,
     )  # fmt: skip
 

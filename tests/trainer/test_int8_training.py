@@ -19,8 +19,8 @@ from skinaudit.export.int8_grid import weights_on_grid
 from skinaudit.export.to_onnx import to_onnx
 from skinaudit.tests.trainer import test_loop as loops
 from skinaudit.trainer.evaluate import logits_of, to_pixels
-from skinaudit.trainer.int8_channels import pairs, usual
-from skinaudit.trainer.int8_training import RoundedModel, first_epoch, on_int8_grid
+from skinaudit.trainer.int8_channels import bound, limit, usual
+from skinaudit.trainer.int8_training import RoundedModel, first_epoch, on_grid, on_int8_grid
 from skinaudit.trainer.models import build
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (40, 3, 32, 32), dtype=np.uint8)
@@ -40,22 +40,22 @@ def model() -> nn.Module:
 
 
 def test_the_kept_model_is_the_same_but_for_rounded_weights(model: nn.Module) -> None:
-    rounded = RoundedModel(model, IMAGES)
-    on_grid = rounded.on_grid()
-    assert {name: value.shape for name, value in on_grid.state_dict().items()} == {
+    rounded, kept = RoundedModel(model, IMAGES), on_grid(model)
+    assert {name: value.shape for name, value in kept.state_dict().items()} == {
         name: value.shape for name, value in model.state_dict().items()
     }
-    before, after = logits_of(model, IMAGES), logits_of(on_grid, IMAGES)
+    before, after = logits_of(model, IMAGES), logits_of(kept, IMAGES)
     assert 0 < np.abs(after - before).mean() < 0.05 * np.ptp(before)
     assert rounded.logits(PIXELS, rounds=False).detach().numpy() == pytest.approx(after, abs=1e-4 * float(np.ptp(before)))
 
 
 def test_the_rounded_model_computes_what_the_exported_int8_graph_does(model: nn.Module) -> None:
+    model = copy.deepcopy(model)
     parts = list(model.children())[1]
     short = nn.Sequential(model[0], *parts[0][:5], *list(parts)[1:-1], nn.Linear(12, 7)).eval()  # type: ignore[index, arg-type]
-    rounded = RoundedModel(short, IMAGES)
-    on_grid = rounded.on_grid()
-    graph = to_onnx(on_grid, size=32)
+    bound(short, IMAGES)
+    rounded, kept = RoundedModel(short, IMAGES), on_grid(short)
+    graph = to_onnx(kept, size=32)
     assert weights_on_grid(graph)
     int8 = _with_ranges(graph, graph, Calibration(IMAGES, "x"), method="minmax", symmetric=True, where="m")
     layers = list(rounded._layers.values())
@@ -67,7 +67,7 @@ def test_the_rounded_model_computes_what_the_exported_int8_graph_does(model: nn.
     plain.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL  # integer kernels round in another order
     session = ort.InferenceSession(int8.SerializeToString(), plain, providers=["CPUExecutionProvider"])
     exported = session.run(None, {"image": PIXELS.numpy()})[0]
-    ours, exact = rounded.logits(PIXELS, rounds=True).detach().numpy(), logits_of(on_grid, IMAGES)
+    ours, exact = rounded.logits(PIXELS, rounds=True).detach().numpy(), logits_of(kept, IMAGES)
     # Equal but where a value lay half way between two steps.
     assert np.median(np.abs(exported - ours)) < 0.01 * np.median(np.abs(exported - exact))
 
@@ -75,15 +75,16 @@ def test_the_rounded_model_computes_what_the_exported_int8_graph_does(model: nn.
 def test_weights_between_the_steps_are_not_on_the_grid() -> None:
     kernel = np.array([[1.27, 0.5], [0.3, -2.54]], np.float32)
     layer = helper.make_node("Gemm", ["x", "w"], ["y"], transB=1)
-    for weight, on_grid in ((kernel, True), (kernel + np.array([[0, 0.004], [0, 0]]), False)):
+    for weight, expected in ((kernel, True), (kernel + np.array([[0, 0.004], [0, 0]]), False)):
         tensor = numpy_helper.from_array(weight.astype(np.float32), "w")
-        assert weights_on_grid(helper.make_model(helper.make_graph([layer], "g", [], [], [tensor]))) is on_grid
+        assert weights_on_grid(helper.make_model(helper.make_graph([layer], "g", [], [], [tensor]))) is expected
 
 
 def scales_of(int8: ModelProto) -> list[float]:
     """Of each quantised activation of a graph but those that only a ReLU reads, which have the scale of its result."""
     constants = {tensor.name: float(numpy_helper.to_array(tensor)) for tensor in int8.graph.initializer if not tensor.dims}
-    relus = {node.input[0]: node.output[0] for node in int8.graph.node if node.op_type == "Relu"}
+    relus = {node.input[0]: node.output[0] for node in int8.graph.node if node.op_type == "Clip"}
+    assert relus
     decoders = {node.input[0]: node.output[0] for node in int8.graph.node if node.op_type == "DequantizeLinear"}
     quantisers = {node.input[0]: node for node in int8.graph.node if node.op_type == "QuantizeLinear"}
     for node in quantisers.values():
@@ -121,12 +122,52 @@ def test_an_outlier_among_the_images_sets_no_range() -> None:
     assert usual([peaks, torch.ones(100)]).tolist() == list(range(99))
 
 
-def test_channels_are_equalised_where_nothing_but_a_relu_lies_between() -> None:
-    first, second, third, fourth = (nn.Conv2d(4, 4, 1, bias=bias) for bias in (False, True, True, False))
-    norm, between = nn.BatchNorm2d(4), nn.ReLU()
-    chain = nn.Sequential(nn.Sequential(first, norm, between), second, nn.ReLU6(), third, nn.ReLU(), nn.MaxPool2d(2), fourth)
-    assert list(pairs(chain, {first: norm})) == [(first, second)]
-    assert list(pairs(chain, {})) == []
+def test_a_bound_changes_nothing_below_it_and_gives_every_channel_the_same_range(model: nn.Module) -> None:
+    bounded = copy.deepcopy(model)
+    bound(bounded, IMAGES)
+    unlimited = copy.deepcopy(bounded)
+    for module in unlimited.modules():
+        for name, layer in module.named_children():
+            if isinstance(layer, nn.ReLU6):
+                setattr(module, name, nn.ReLU())
+    before = logits_of(model, IMAGES)
+    assert logits_of(unlimited, IMAGES) == pytest.approx(before, abs=1e-4 * float(np.ptp(before)))
+    assert np.abs(logits_of(bounded, IMAGES) - before).max() > 0
+    first = unlimited[1][0][0](unlimited[0](PIXELS)).amax((2, 3))  # type: ignore[index, operator]
+    assert first.quantile(0.9, dim=0).detach().numpy() == pytest.approx(np.full(first.shape[1], 6.0), abs=1e-4)
+
+
+def test_weights_that_read_a_silent_channel_are_cleared() -> None:
+    first, second = nn.Conv2d(3, 2, 1), nn.Conv2d(2, 4, 1)
+    with torch.no_grad():
+        first.weight.abs_()
+        first.bias.copy_(torch.tensor([0.1, -9.0]))  # type: ignore[union-attr]
+    bound(nn.Sequential(first, nn.ReLU(), second), IMAGES)
+    assert second.weight.abs().amax((0, 2, 3)).gt(0).tolist() == [True, False]
+
+
+def test_only_relus_between_two_weighted_layers_of_a_sequence_are_bounded() -> None:
+    first, second, third, fourth, last = (nn.Conv2d(4, 4, 1) for _ in range(5))
+    relus = [nn.ReLU() for _ in range(6)]
+    inner = nn.Sequential(first, nn.BatchNorm2d(4), relus[0])
+    grouped = nn.Conv2d(4, 4, 1, groups=2)
+    head = (nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Dropout(), nn.Linear(16, 2))
+    chain = nn.Sequential(
+        inner, nn.MaxPool2d(2), second, relus[1], nn.Sigmoid(), third, nn.MaxPool2d(2), relus[2],
+        fourth, relus[3], grouped, nn.BatchNorm2d(4), relus[4], last, relus[5], *head,
+    )  # fmt: skip
+    limit(chain)
+    left = set(chain.modules())
+    assert [relu in left for relu in relus] == [False, True, True, True, False, False]
+    assert sum(isinstance(layer, nn.ReLU6) for layer in chain.modules()) == 3
+
+
+def test_a_linear_layer_behind_flattened_channels_is_scaled_back() -> None:
+    chain = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(16, 5))
+    bounded = copy.deepcopy(chain)
+    bound(bounded, IMAGES[:1])  # of one image no value is cut off
+    before = logits_of(chain, IMAGES[:1])
+    assert logits_of(bounded, IMAGES[:1]) == pytest.approx(before, abs=1e-4 * float(np.ptp(before)))
 
 
 @pytest.mark.parametrize(("share", "first"), [(0.0, 5), (0.25, 3), (0.2, 4), (1.0, 0)])
@@ -145,3 +186,5 @@ def test_only_epochs_for_int8_are_kept_and_a_resumed_training_ends_with_the_same
     loops.interrupted(tmp_path / "parts", recipe, 2, int8_share=0.6)
     loops.run(tmp_path / "parts", recipe, model=parts, int8_share=0.6, resume=True)
     assert torch.equal(loops.weights(whole), loops.weights(parts))
+    for ended in (whole, parts):
+        assert {type(layer) for layer in ended.modules()} & {nn.ReLU, nn.ReLU6} == {nn.ReLU6}

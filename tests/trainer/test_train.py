@@ -23,7 +23,10 @@ from skinaudit.artifacts.manifest import read_run
 from skinaudit.artifacts.one_writer import one_writer
 from skinaudit.artifacts.operating_point import malignant_scores
 from skinaudit.artifacts.run_folder import RunFolder
+from skinaudit.commands.library.training import train as train_command
 from skinaudit.errors import InvalidInputError
+from skinaudit.export.int8_grid import weights_on_grid
+from skinaudit.export.to_onnx import to_onnx
 from skinaudit.tests.processes import Start
 from skinaudit.trainer import train
 from skinaudit.trainer.checkpoint import load_run_model
@@ -31,8 +34,10 @@ from skinaudit.trainer.claim import claim_folder
 from skinaudit.trainer.data.load import load
 from skinaudit.trainer.data.splits import split
 from skinaudit.trainer.evaluate import logits_of
+from skinaudit.trainer.int8_training import FINE_TUNING
 from skinaudit.trainer.loop import Examples
-from skinaudit.trainer.models import STRUCTURES, folded, recorded_structure
+from skinaudit.trainer.models import STRUCTURES, build, folded, recorded_structure
+from skinaudit.trainer.pretrained import load_pretrained
 from skinaudit.trainer.recipes import adapted
 from skinaudit.trainer.temperature import fit_temperature
 from skinaudit.trainer.train import Training, threat_model, train_run
@@ -97,6 +102,23 @@ def test_the_operating_point_is_that_of_the_validation_images(tiny_run: Path) ->
     assert point.reached == pytest.approx((~called[~ill]).mean())
     assert point.sensitivity == pytest.approx(called[ill].mean())
     assert "temperature" not in manifest.training
+
+
+def test_a_finished_run_is_trained_for_int8_alone_and_its_bounds_are_kept(tiny_run: Path, tmp_path: Path) -> None:
+    trained = train_command(
+        images=300, size=32, weights=tiny_run, for_int8=1, attack=["fgsm"], threads=1, out=tmp_path / "for-int8"
+    )  # fmt: skip
+    manifest, model = read_run(trained.folder), load_run_model(trained.folder)
+    recipe = manifest.training["recipe"]
+    assert {name: recipe[name] for name in FINE_TUNING} == FINE_TUNING
+    assert [manifest.model.get("activations"), read_run(tiny_run).model.get("activations")] == ["relu6", None]
+    clean = open_set(trained.folder / "sets" / "clean.safetensors")
+    images = np.concatenate(list(clean.batches(64)))
+    assert logits_of(folded(model), images) == pytest.approx(clean.source_logits, abs=1e-4)
+    assert weights_on_grid(to_onnx(model, size=32))
+    fresh = build("mobilenet", width=0.25, size=32).eval()
+    load_pretrained(fresh, "mobilenet", str(trained.folder))
+    assert logits_of(folded(fresh), images) == pytest.approx(clean.source_logits, abs=1e-4)
 
 
 def test_a_calibrated_model_keeps_its_layers_and_divides_its_logits(tiny_run: Path) -> None:
