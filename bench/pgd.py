@@ -51,7 +51,7 @@ All contestants work in turns in one process, with the same number of threads. S
 programs kept the machine busy: medians over the rounds. Ratios are ratios of medians.
 
 - machine: {report.machine(options.threads)}
-- versions: python {sys.version.split()[0]}, {listed}
+- versions: {listed}
 """
     for run in options.runs:
         figures = measure_attacks(
