@@ -21,6 +21,7 @@ from skinaudit.bench.timing import Contest, Contestant, interleaved
 from skinaudit.trainer.attacks import pgd
 from skinaudit.trainer.checkpoint import load_run_model
 from skinaudit.trainer.evaluate import device_of, logits_of, pgd_predictions, to_pixels
+from skinaudit.trainer.fused import fused
 from skinaudit.trainer.models import folded
 
 CPU = torch.device("cpu")
@@ -145,7 +146,7 @@ def _evaluate(model: nn.Module, batch: Batch, attack: _Setting, number: int) -> 
 
 
 def _full_budget(model: nn.Module, batch: Batch, attack: _Setting, number: int) -> float:
-    frozen = folded(model)
+    frozen = fused(folded(model))
     device = device_of(frozen)
     labels = torch.from_numpy(batch.labels).to(device)
     generator = torch.Generator(device).manual_seed(number)
