@@ -169,7 +169,8 @@ def _keep_weights(quantised: Any, source: Any) -> None:
     """Write the weights of the source, which are on the int8 grid, into the quantised layers, in place.
 
     NNCF gives each channel a step of at least a hundredth of the largest step of the layer. Depthwise channels of a trained
-    model differ ten thousandfold, so most of them would be rounded to a few levels.
+    model differ ten thousandfold, so most of them would be rounded to a few levels. The first layer is rounded again if
+    OpenVINO moved different standard deviations of the pixels into it.
     """
     from openvino import opset13 as operations
 
