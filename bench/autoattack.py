@@ -157,8 +157,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", type=Path, nargs="+", metavar="RUN")
     parser.add_argument("--eps", nargs="+", required=True)
-    parser.add_argument("--images", type=int, default=200, help="the first test images (default 200)")
-    parser.add_argument("--settle", type=float, default=4.0, help="of autoattack; 0: every part to its end (default 4)")
+    parser.add_argument("--images", type=int, default=200, help="how many test images (default 200)")
+    parser.add_argument("--first", type=int, default=0, help="number of the first one (default 0)")
+    parser.add_argument("--settle", type=float, default=2.0, help="of autoattack; 0: every part to its end (default 2)")
     parser.add_argument("--seed", type=int, default=0, help="of our random starts (default 0)")
     parser.add_argument("--no-peer", action="store_true", help="ours alone")
     parser.add_argument("--work", type=Path, required=True, metavar="DIR", help="keeps the measured cells of both")
@@ -166,12 +167,13 @@ def main() -> None:
     torch.set_num_threads(1)
     rows = []
     for run in options.runs:
-        model, batch = load_run_model(run), clean_batch(run, images=options.images)
+        model, batch = load_run_model(run), clean_batch(run, images=options.first + options.images)
+        batch = Batch(batch.images[options.first :], batch.labels[options.first :])
         ours(model, clean_batch(run, images=8), ThreatModel("linf", parse_eps("1/255")), settle=1, seed=0)  # warms up
         for eps in options.eps:
             threat_model = ThreatModel("linf", parse_eps(eps))
             mine = ours(model, batch, threat_model, settle=options.settle or None, seed=options.seed)
-            cell = f"{run.name}-{eps.removesuffix('/255')}-{options.images}.json"
+            cell = f"{run.name}-{eps.removesuffix('/255')}-{options.first}-{options.images}.json"
             write_bytes(options.work / f"ours-{options.settle:g}-{options.seed}-{cell}", json.dumps(asdict(mine)).encode())
             theirs = None if options.no_peer else peer(model, batch, threat_model, path=options.work / f"peer-{cell}")
             rows.append(line(run.name, eps, mine, theirs))

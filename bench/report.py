@@ -69,9 +69,9 @@ def attack_section(figures: AttackFigures, *, setting: str) -> str:
 ## PGD on the run `{figures.run}`
 
 {attack_table(figures, setting=setting)}
-- Evaluating (images that are broken by a margin, or that the gradient can no longer break, leave the loop,
-  [how surely](settle.md)): {verdict(figures.ratios[EVALUATING], attacks.TARGETS[EVALUATING])}
-- Full budget (as sets are stored): {verdict(figures.ratios[FULL_BUDGET], attacks.TARGETS[FULL_BUDGET])}
+- Evaluating (steps that fall from 2 eps to eps/10; images that are broken by a margin, or that the gradient can no longer
+  break, leave the loop, [how surely](settle.md)): {verdict(figures.ratios[EVALUATING], figures.targets[EVALUATING])}
+- Full budget (as sets are stored): {verdict(figures.ratios[FULL_BUDGET], figures.targets[FULL_BUDGET])}
 - {figures.fastest} given our folded, channels-last copy of the model instead of the model as it is takes
   {figures.on_folded:.2f} times as long as our full budget; its own row shows it without.
 """

@@ -55,13 +55,16 @@ def project(moved: Tensor, images: Tensor, *, threat_model: ThreatModel, bounds:
     return inside.clamp_(0, 1)
 
 
-def linear_gain(moved: Tensor, images: Tensor, gradient: Tensor, *, threat_model: ThreatModel) -> Tensor:
+def linear_gain(
+    moved: Tensor, images: Tensor, gradient: Tensor, *, threat_model: ThreatModel, bounds: Bounds | None = None
+) -> Tensor:
     """The largest increase (N,) of a linear function with this gradient from `moved` to any point of the ball.
 
-    Under linf, both ball and box limit the point. Under l2 only the ball does, which gives at least as much.
+    Under linf, both ball and box limit the point. Under l2 only the ball does, which gives at least as much. bounds: see
+    `project`.
     """
     if threat_model.norm == "linf":
-        lower, upper = linf_bounds(images, threat_model=threat_model)
+        lower, upper = bounds or linf_bounds(images, threat_model=threat_model)
         room = torch.where(gradient > 0, upper - moved, lower - moved)
     else:
         room = images - moved + threat_model.eps * _unit(gradient)

@@ -29,12 +29,15 @@ def fused(frozen: nn.Module) -> nn.Module:
 
 
 def _fused(module: nn.Module) -> nn.Module:
+    """The module with its parts fused; the module itself if there is nothing to fuse in it."""
     if type(module) is nn.Sequential:
-        return nn.Sequential(*_joined(list(_layers(module))))
-    if not module._modules:
+        joined, own = list(_joined(list(_layers(module)))), set(module.modules())
+        return module if own.issuperset(joined) else nn.Sequential(*joined)
+    children = {name: None if child is None else _fused(child) for name, child in module._modules.items()}
+    if all(children[name] is child for name, child in module._modules.items()):
         return module
     outer = copy.copy(module)
-    outer._modules = {name: None if child is None else _fused(child) for name, child in module._modules.items()}
+    outer._modules = children
     return outer
 
 

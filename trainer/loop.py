@@ -23,7 +23,7 @@ from skinaudit.artifacts.printable import show
 from skinaudit.artifacts.run_folder import RunFolder
 from skinaudit.artifacts.training_log import RESUMED
 from skinaudit.artifacts.typed_json import Known, build
-from skinaudit.errors import InvalidInputError, TrainingDivergedError, reason_of
+from skinaudit.errors import InvalidInputError, TrainingDivergedError, counted, reason_of
 from skinaudit.trainer import checkpoint
 from skinaudit.trainer.augment import AUGMENTS
 from skinaudit.trainer.computing import FP32, Computing, arithmetic, put, training_function
@@ -104,9 +104,14 @@ def fit(
             f"--batch {recipe.batch}: {group.worker.size} processes need two images each; choose a larger batch or fewer "
             "processes"
         )
+    if not (visited := _visited_images(len(train.labels), recipe.batch, group)):
+        raise InvalidInputError(
+            f"{counted(len(train.labels), 'training image')}: too few, because each process ({group.worker.size}) needs two;"
+            " give more images or start fewer processes"
+        )
     channels_last(model)
     optimiser = build_optimiser(model, recipe)
-    batches = slices(_visited_images(len(train.labels), recipe.batch, group), recipe.batch)
+    batches = slices(visited, recipe.batch)
     steps = len(list(batches)) * recipe.epochs * repeats_of(hardening)
     warm_up = 0 if hardening is None else math.ceil(round(hardening.warm_up * steps, 9))
     schedule = build_schedule(optimiser, recipe, steps=steps, warm_up=warm_up)

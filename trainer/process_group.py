@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from skinaudit.errors import InvalidInputError
+from skinaudit.errors import InvalidInputError, reason_of
 from skinaudit.trainer.shards import ALONE, Worker
 
 _Value = TypeVar("_Value")
@@ -45,7 +45,8 @@ class ProcessGroup:
             if isinstance(layer, _BatchNorm):
                 tensors += [kept for kept in (layer.running_mean, layer.running_var) if kept is not None]
         together = torch.cat([tensor.reshape(-1) for tensor in tensors]) * share
-        distributed.all_reduce(together)
+        with _told_if_another_ended():
+            distributed.all_reduce(together)
         for tensor, mean in zip(tensors, torch.split(together, [tensor.numel() for tensor in tensors]), strict=True):
             tensor.copy_(mean.view(tensor.shape))
 
@@ -53,7 +54,8 @@ class ProcessGroup:
         """The sum of `values` over all processes."""
         if self.worker.size > 1:
             values = values.clone()
-            distributed.all_reduce(values)
+            with _told_if_another_ended():
+                distributed.all_reduce(values)
         return values
 
     def of_first(self, value: _Value) -> _Value:
@@ -61,11 +63,24 @@ class ProcessGroup:
         if self.worker.size == 1:
             return value
         carried = [value]
-        distributed.broadcast_object_list(carried, src=0)
+        with _told_if_another_ended():
+            distributed.broadcast_object_list(carried, src=0)
         return carried[0]
 
 
 SINGLE = ProcessGroup()
+
+
+@contextmanager
+def _told_if_another_ended() -> Iterator[None]:
+    """Raise InvalidInputError if an exchange with the other processes fails. torch has no narrower error for it."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise InvalidInputError(
+            f"another process of this training has ended, or cannot be reached ({reason_of(error)}): its own message, if it "
+            "left one, names the cause; the same line with --resume continues"
+        ) from error
 
 
 @contextmanager

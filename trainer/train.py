@@ -97,7 +97,8 @@ class Training:
 
     def options(self) -> dict[str, Any]:
         """The settings that do not depend on the data, as plain JSON values."""
-        return {**self.to_json(), "arch": self.arch, "width": self.width, "size": self.size}
+        sizes = {"arch": self.arch, "width": self.width, "size": self.size, "processes": self.processes}
+        return {**self.to_json(), **sizes}
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON values."""

@@ -71,3 +71,10 @@ def test_without_onednn_nothing_changes(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
     model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU())
     assert fused(model) is model
+
+
+def test_a_model_without_such_layers_is_itself() -> None:
+    model = nn.Sequential(nn.Sequential(nn.Flatten(), nn.Linear(48, 4)), nn.Sigmoid())
+    assert fused(model) is model
+    once = fused(folded(build("mobilenet", width=0.1, size=32)))
+    assert fused(once) is once

@@ -346,3 +346,15 @@ def test_a_process_that_does_not_see_the_checkpoint_is_refused(tmp_path: Path, m
 def test_a_batch_that_leaves_a_process_one_image_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InvalidInputError, match="processes need two images each; choose a larger batch or fewer processes"):
         run(tmp_path, group=ProcessGroup(Worker(0, QUICK.batch)))
+
+
+@pytest.mark.parametrize(("images", "processes"), [(1, 1), (3, 2)])
+def test_fewer_images_than_the_processes_need_are_refused(tmp_path: Path, images: int, processes: int) -> None:
+    few = Examples(np.zeros((images, 3, 32, 32), np.uint8), np.zeros(images, np.int64))
+    with pytest.raises(
+        InvalidInputError, match=rf"{images} training images?: too few, because each process \({processes}\)"
+    ):
+        fit(
+            nn.Linear(1, 1), few, few, classes=("a", "b"), recipe=QUICK, hardening=None, seed=0, folder=tmp_path,
+            resume=False, settings_digest="", group=ProcessGroup(Worker(0, processes)),
+        )  # fmt: skip

@@ -6,6 +6,7 @@ import hashlib
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -84,6 +85,26 @@ def test_constants_of_a_model_are_not_averaged(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(distributed, "all_reduce", lambda together: together.zero_())
     ProcessGroup(Worker(0, 2)).average(model, share=torch.tensor(0.5))
     assert torch.equal(model.constant, torch.ones(3))
+
+
+def test_a_process_that_ended_is_named_as_the_cause(monkeypatch: pytest.MonkeyPatch) -> None:
+    """When it was killed, the others must not end with an unexpected error."""
+
+    def broken(*given: object, **named: object) -> None:
+        raise RuntimeError("pair.cc:545 Connection reset by peer\nmore")
+
+    monkeypatch.setattr(distributed, "all_reduce", broken)
+    monkeypatch.setattr(distributed, "broadcast_object_list", broken)
+    model, group = nn.Linear(2, 2), ProcessGroup(Worker(0, 2))
+    model(torch.ones(1, 2)).sum().backward()
+    exchanges: list[Callable[[], object]] = [
+        lambda: group.average(model, share=torch.tensor(1.0)), lambda: group.total(torch.ones(1)), lambda: group.of_first(1)
+    ]  # fmt: skip
+    for exchange in exchanges:
+        with pytest.raises(
+            InvalidInputError, match=r"has ended, or cannot be reached \(pair.cc:545 Connection reset by peer\):"
+        ):
+            exchange()
 
 
 def test_one_process_changes_nothing() -> None:

@@ -5,6 +5,7 @@ https://arxiv.org/abs/2003.01690; the constants are those of the paper.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import torch
@@ -17,6 +18,10 @@ from skinaudit.trainer.ascent.look import Worst, look
 from skinaudit.trainer.ascent.losses import Loss
 
 MOMENTUM = 0.75
+_SURE = 0.1
+"""Share of the steps after which a gradient is trusted. Where the loss is curved, the gradient at a random start is not."""
+_LOOKS = (0.05, 0.2, 0.8)
+"""Shares of the steps at which slow images may leave; each is four times the one before."""
 _RISING = 0.75
 """The step size is halved if a smaller share of the steps between two checks raised the loss."""
 
@@ -41,20 +46,25 @@ def adapt(
 
     Tensors have one row per image that `index` selects: n of the N images of `worst`. stop_margin: if given, an image leaves
     the loop when its margin exceeds it. This is for measuring only, because such examples lie near the boundary. settle:
-    used together with stop_margin and a loss that is positive wherever the attack has succeeded; hopeless images then leave
-    too (see `hopeless`). Other parameters: see `look`.
+    used together with stop_margin and a loss that is positive wherever the attack has succeeded. Hopeless images then leave
+    too (see `hopeless`), after a tenth of the steps at the earliest. Without aims, the loss and its gain belong to all wrong
+    classes together, so images also leave that are too slow (see `too_slow`). Other parameters: see `look`.
     """
     state = _State(images, labels, index, aims, start, threat_model)
     gradient, value, logits = look(model, state.moved, labels, loss, aims=aims, targeted=targeted)
     worst.meet(state.moved, logits, gradient, index=index)
     state.begin(gradient, value)
-    checks = set(_checks(steps))
+    checks, looks = set(_checks(steps)), {math.ceil(share * steps) for share in _LOOKS}
     for number in range(1, steps + 1):
         if stop_margin is not None:
             going = worst.margin[state.index] <= stop_margin
-            if settle is not None:
+            if settle is not None and number > _SURE * steps:
                 going &= ~state.hopeless(settle)
-            if not state.keep(going):
+            if settle is not None and aims is None and number in looks:
+                lead = worst.margin[state.index]
+                going &= ~too_slow(lead, state.earlier, settle)
+                state.earlier = lead
+            if not keep_rows(state, going):
                 return
         state.step(first=number == 1)
         gradient, value, logits = look(model, state.moved, state.labels, loss, aims=state.aims, targeted=targeted)
@@ -83,6 +93,8 @@ class _State:
         self._threat_model = threat_model
         self.images, self.labels, self.index, self.aims = images, labels, index, aims
         self.moved = self.before = start
+        # kept for the whole run, because every step needs them twice
+        self.lower, self.upper = ball.linf_bounds(images, threat_model=threat_model)
 
     def begin(self, gradient: Tensor, value: Tensor) -> None:
         """Store the gradient and the loss at the start."""
@@ -90,6 +102,7 @@ class _State:
         self.value = self.best_value = self.checked_value = value
         self.best = self.moved
         self.size = torch.full((len(value), 1, 1, 1), 2 * self._threat_model.eps, device=value.device)
+        self.earlier = torch.full_like(value, -torch.inf)
         self.risen, self.window = torch.zeros_like(value), 0
         self.halved = torch.ones_like(value, dtype=torch.bool)
 
@@ -98,7 +111,7 @@ class _State:
         share = 1.0 if first else MOMENTUM
         moved = move(
             self.moved, self.before, self.images, self.gradient,
-            threat_model=self._threat_model, size=self.size, share=share,
+            threat_model=self._threat_model, size=self.size, share=share, bounds=(self.lower, self.upper),
         )  # fmt: skip
         self.moved, self.before = moved, self.moved
 
@@ -129,19 +142,33 @@ class _State:
         The criterion of Wang et al. 2019 (https://arxiv.org/abs/2112.08304). An image with a gradient of 0 is never
         hopeless.
         """
-        gain = ball.linear_gain(self.moved, self.images, self.gradient, threat_model=self._threat_model)
+        gain = ball.linear_gain(
+            self.moved, self.images, self.gradient, threat_model=self._threat_model, bounds=(self.lower, self.upper)
+        )
         return (gain > 0) & (self.value + share * gain < 0)
 
-    def keep(self, going: Tensor) -> bool:
-        """Drop finished images once they are at least a tenth of the rows, or all; returns whether any image is left."""
-        remaining = int(going.sum())
-        if remaining == 0:
-            return False
-        if remaining <= _COMPACT * len(going):
-            for name, value in vars(self).items():
-                if isinstance(value, Tensor):
-                    setattr(self, name, value[going])
-        return True
+
+def too_slow(lead: Tensor, earlier: Tensor, settle: float) -> Tensor:
+    """Images (n,) that miss more than `settle` times what their margin, now `lead`, gained since `earlier`.
+
+    `earlier`: at a quarter of the steps, or -inf, which makes no image too slow.
+    """
+    return lead + settle * (lead - earlier) < 0
+
+
+def keep_rows(state: object, going: Tensor) -> bool:
+    """Drop finished rows from all tensors of `state` once they are at least a tenth, or all; returns whether any is left.
+
+    going: bool (n,), one for each row.
+    """
+    remaining = int(going.sum())
+    if remaining == 0:
+        return False
+    if remaining <= _COMPACT * len(going):
+        for name, value in vars(state).items():
+            if isinstance(value, Tensor):
+                setattr(state, name, value[going])
+    return True
 
 
 _COMPACT = 0.9

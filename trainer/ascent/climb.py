@@ -55,12 +55,12 @@ def step_share(number: int, steps: int, *, first: float = FIRST_STEP) -> float:
 
 def move(
     moved: Tensor, before: Tensor, images: Tensor, gradient: Tensor, *, threat_model: ThreatModel,
-    size: float | Tensor, share: float,
+    size: float | Tensor, share: float, bounds: ball.Bounds | None = None,
 ) -> Tensor:  # fmt: skip
-    """A projected step with weight `share`, mixed with the previous move from `before` to `moved`."""
+    """A projected step with weight `share`, mixed with the previous move from `before` to `moved`. bounds: see `project`."""
     stepped = ball.step(moved, gradient, threat_model=threat_model, size=size)
-    stepped = ball.project(stepped, images, threat_model=threat_model)
+    stepped = ball.project(stepped, images, threat_model=threat_model, bounds=bounds)
     if share == 1:
         return stepped
     mixed = torch.lerp(moved, stepped, share) + (1 - share) * (moved - before)
-    return ball.project(mixed, images, threat_model=threat_model)
+    return ball.project(mixed, images, threat_model=threat_model, bounds=bounds)

@@ -85,7 +85,7 @@ class Worst:
     def meet(self, points: Tensor, logits: Tensor, gradient: Tensor | None = None, *, index: Tensor | None = None) -> Tensor:
         """Record points (n, 3, H, W) of all images, or of those in `index`, with the model's answers.
 
-        Returns the margin (n,) of each point.
+        Without a trace, `index` may name an image several times. Returns the margin (n,) of each point.
         """
         at = torch.arange(len(self.images), device=points.device) if index is None else index
         labels = self._labels[at]
@@ -98,7 +98,8 @@ class Worst:
             self._trace.note(smooth, lead > 0, gradient, torch.zeros_like(lead, dtype=torch.bool), index=index)
         if not len(self.logits):
             self.logits = torch.zeros(len(self.images), logits.shape[1], device=points.device)
-        better = lead > self.margin[at]
+        best = self.margin.scatter_reduce(0, at, lead, "amax")
+        better = (lead > self.margin[at]) & (lead == best[at])
         place = at[better]
         self.images[place], self.margin[place], self.logits[place] = points[better], lead[better], logits[better]
         return lead
@@ -106,3 +107,11 @@ class Worst:
     def standing(self) -> Tensor:
         """Ascending indices of the images that are not broken yet."""
         return (self.margin <= 0).nonzero().squeeze(1)
+
+    def within_reach(self, before: Tensor, share: float) -> Tensor:
+        """Those of `standing` that miss at most this share of what their margin gained since `before` (N,).
+
+        If the margin rises evenly, a radius that is larger by this share breaks them.
+        """
+        missing = -self.margin
+        return ((missing >= 0) & (missing <= share * (self.margin - before))).nonzero().squeeze(1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor, nn
 
@@ -12,6 +14,9 @@ from skinaudit.trainer.ascent.adaptive import adapt
 from skinaudit.trainer.ascent.look import Worst, answer
 from skinaudit.trainer.ascent.losses import Loss, dlr, nearest
 from skinaudit.trainer.attack_trace import AttackTrace
+
+_PIXELS_AT_ONCE = 600 * 64 * 64
+"""Pixels of one run towards several classes at once: about 30 MB for each tensor that the run keeps."""
 
 
 def check_counts(name: str, **counts: int) -> None:
@@ -62,13 +67,34 @@ def towards_classes(
     stop_margin: float | None = None,
     settle: float | None = None,
 ) -> None:
-    """Auto-PGD towards each of the nearest `targets` wrong classes in turn. Broken images leave after each class."""
-    order = nearest(answer(model, images), labels)
-    for aims in order[:, :targets].unbind(1):
-        climb_standing(
-            model, images, labels, worst=worst, loss=dlr, threat_model=threat_model, generator=generator, steps=steps,
+    """Auto-PGD towards each of the nearest `targets` wrong classes; see `standing_pairs`."""
+    order = nearest(answer(model, images), labels)[:, :targets]
+    at_once = None if settle is None else worst.standing()
+    for index, aims in standing_pairs(worst, order, at_once=at_once):
+        _climb_from_random(
+            model, images, labels, index, worst=worst, loss=dlr, threat_model=threat_model, generator=generator, steps=steps,
             aims=aims, stop_margin=stop_margin, settle=settle,
         )  # fmt: skip
+
+
+def standing_pairs(worst: Worst, order: Tensor, *, at_once: Tensor | None) -> Iterator[tuple[Tensor, Tensor]]:
+    """Images by index (n,), each with a target class (n,), for one run of an attack after another.
+
+    order: (N, targets), the target classes of each image. The first run leads all unbroken images to their first class, the
+    second run those that are still unbroken to their second class, and so on. at_once: if given, the indices of the images
+    that take part. A run then leads each of them to all of its classes, so that batches are large.
+    """
+    if at_once is None:
+        for aims in order.unbind(1):
+            index = worst.standing()
+            if len(index):
+                yield index, aims[index]
+    else:
+        targets = order.shape[1]
+        size = max(1, _PIXELS_AT_ONCE // (targets * worst.images[0, 0].numel()))
+        for first in range(0, len(at_once), size):
+            index = at_once[first : first + size]
+            yield index.repeat_interleave(targets), order[index].flatten()
 
 
 def climb_standing(
@@ -81,19 +107,27 @@ def climb_standing(
     threat_model: ThreatModel,
     generator: torch.Generator,
     steps: int,
-    aims: Tensor | None = None,
     targeted: bool = False,
     stop_margin: float | None = None,
     settle: float | None = None,
 ) -> None:
     """One run of Auto-PGD from random starts for those of the N images that are not broken yet."""
     index = worst.standing()
-    if not len(index):
-        return
+    if len(index):
+        _climb_from_random(
+            model, images, labels, index, worst=worst, loss=loss, threat_model=threat_model, generator=generator,
+            steps=steps, targeted=targeted, stop_margin=stop_margin, settle=settle,
+        )  # fmt: skip
+
+
+def _climb_from_random(
+    model: nn.Module, images: Tensor, labels: Tensor, index: Tensor, *, worst: Worst, loss: Loss, threat_model: ThreatModel,
+    generator: torch.Generator, steps: int, aims: Tensor | None = None, targeted: bool = False, stop_margin: float | None,
+    settle: float | None,
+) -> None:  # fmt: skip
     clean = images[index]
     adapt(
         model, clean, labels[index], worst=worst, index=index,
         start=ball.start(clean, threat_model=threat_model, generator=generator), steps=steps, loss=loss,
-        threat_model=threat_model, aims=None if aims is None else aims[index], targeted=targeted, stop_margin=stop_margin,
-        settle=settle,
+        threat_model=threat_model, aims=aims, targeted=targeted, stop_margin=stop_margin, settle=settle,
     )  # fmt: skip

@@ -27,6 +27,7 @@ from skinaudit.artifacts.threat_model import ThreatModel
 from skinaudit.errors import InvalidInputError, choose_one
 from skinaudit.trainer.attack_trace import AttackTrace
 from skinaudit.trainer.few_sizes import few_sizes
+from skinaudit.trainer.fused import fused
 
 
 class Attack(Protocol):
@@ -115,13 +116,13 @@ def _of_torchvision() -> tuple[type[nn.Module], ...]:
 
 
 def _of_evaluation(name: str, attack: Attack) -> Attack:
-    """The attack with a check that refuses models in training mode. On a GPU the model sees batches of few sizes."""
+    """The attack with a check that refuses models in training mode. It gets a faster model with the same answers."""
 
     @functools.wraps(attack)
     def checked(model: nn.Module, images: Tensor, *args: Any, **settings: Any) -> Tensor:
         if isinstance(model, nn.Module):
             check_evaluation(model, where=name)
-            model = few_sizes(model, images.device)
+            model = few_sizes(fused(model), images.device)
         return attack(model, images, *args, **settings)
 
     return checked

@@ -48,15 +48,15 @@ def attack(
 
     steps: of each run of the three attacks with gradients. targets: largest number of wrong classes for two of them.
     queries: of Square. stop_margin: if given, an image leaves during an attack when a wrong class leads by more; for
-    measuring, not for storing. settle: only with stop_margin, and at least 1. An image then also leaves an attack that will
-    probably not break it, by a rule of that attack: see `hopeless` in `ascent.adaptive`, `walk_boundaries` and `search`. If
-    Square, which sees no gradients, then breaks an image that the others did not break, the gradients are misleading, and
-    all attacks run again without settle. Shapes and dtypes as in pgd-dlr. Raises InvalidInputError for counts below 1 and
-    for an invalid settle.
+    measuring, not for storing. settle: only with stop_margin, without a trace, and at least 1. An image then also leaves an
+    attack that will probably not break it, and all its target classes are attacked at once. The rules allow for an error of
+    this factor; see `hopeless` in `ascent.adaptive`, `walk_boundaries` and `search`. If Square, which sees no gradients,
+    then breaks an image that the others did not break, the gradients are misleading, and all run again without settle.
+    Shapes and dtypes as in pgd-dlr. Raises InvalidInputError for counts below 1 and for an invalid settle.
     """
     check_counts("autoattack", steps=steps, targets=targets, queries=queries)
-    if settle is not None and (stop_margin is None or settle < 1):
-        raise InvalidInputError(f"autoattack: settle {settle}: give at least 1, together with stop_margin")
+    if settle is not None and (stop_margin is None or settle < 1 or trace is not None):
+        raise InvalidInputError(f"autoattack: settle {settle}: give at least 1, together with stop_margin, and no trace")
     targets = min(targets, answer(model, images[:1]).shape[1] - 1)
     worst = _OnGrid(model, images, labels, threat_model=threat_model, trace=trace)
     if trace is not None:

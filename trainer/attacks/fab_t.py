@@ -11,15 +11,15 @@ from skinaudit.artifacts.threat_model import ThreatModel
 from skinaudit.trainer.ascent.boundary import length, stretched, to_hyperplane
 from skinaudit.trainer.ascent.look import Worst, answer, look, push_unmoved
 from skinaudit.trainer.ascent.losses import margin, nearest
-from skinaudit.trainer.ascent.starts import check_counts
+from skinaudit.trainer.ascent.starts import check_counts, standing_pairs
 from skinaudit.trainer.attack_trace import AttackTrace
 
 SETTINGS: dict[str, Any] = {"steps": 100, "targets": 9, "stop_margin": None}
 
 _BACK, _BEYOND, _MOST_BIAS = 0.9, 1.05, 0.1
 """Share of the perturbation kept when a misclassified point goes back, overshoot, largest weight of the image in a move."""
-_ASIDE = 0.1
-"""Share of the steps after which a walk is about as near as it will come after it first crosses the boundary."""
+_SURE, _REACH, _PACE = 0.2, 1 / 32, 1 / 16
+"""Share of the steps before which no walk ends early. The others are explained in `walk_boundaries`."""
 
 
 def attack(
@@ -66,23 +66,23 @@ def walk_boundaries(
 ) -> None:
     """The walk for the images that are not broken yet; every step is passed to `worst`.
 
-    settle: only with a stop_margin. An image leaves a walk that is still this many times eps away from it; see _ASIDE.
+    settle: only with a stop_margin, after other attacks. Only images walk that miss at most settle * _REACH of the margin
+    that they gained in those attacks. An image leaves a walk whose nearest misclassified point is too far outside the ball:
+    by more than settle * _PACE * eps, times the steps that are left, over those that are done.
     """
-    order = nearest(answer(model, images), labels)
-    for aims in order[:, :targets].unbind(1):
-        index = worst.standing()
-        if len(index):
-            _walk(
-                model, images, labels, aims, index, worst, threat_model, steps=steps, stop_margin=stop_margin, settle=settle
-            )
+    before = answer(model, images)
+    order = nearest(before, labels)[:, :targets]
+    at_once = None if settle is None else worst.within_reach(margin(before, labels), settle * _REACH)
+    for index, aims in standing_pairs(worst, order, at_once=at_once):
+        _walk(model, images, labels, index, aims, worst, threat_model, steps=steps, stop_margin=stop_margin, settle=settle)
 
 
 def _walk(
-    model: nn.Module, images: Tensor, labels: Tensor, aims: Tensor, index: Tensor, worst: Worst, threat_model: ThreatModel,
+    model: nn.Module, images: Tensor, labels: Tensor, index: Tensor, aim: Tensor, worst: Worst, threat_model: ThreatModel,
     *, steps: int, stop_margin: float | None, settle: float | None,
 ) -> None:  # fmt: skip
     norm, clean = threat_model.norm, images[index]
-    truth, aim, points = labels[index], aims[index], clean
+    truth, points = labels[index], clean
     nearest_one, least = clean, torch.full((len(index),), torch.inf, device=clean.device)
     for number in range(steps + 1):
         gradient, value, logits = look(model, points, truth, margin, aims=aim)
@@ -101,8 +101,8 @@ def _walk(
         points = _towards(points, clean, gradient, value, norm=norm)
         if stop_margin is not None:
             going = worst.margin[index] <= stop_margin
-            if settle is not None and number >= _ASIDE * steps:
-                going &= ~(least.isfinite() & (least > settle * threat_model.eps))
+            if settle is not None and number >= _SURE * steps:
+                going &= least <= threat_model.eps * (1 + settle * _PACE * (steps - number) / number)
             if not bool(going.any()):
                 return
             index, clean, truth, aim = index[going], clean[going], truth[going], aim[going]

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from skinaudit.artifacts.threat_model import ThreatModel
 from skinaudit.errors import InvalidInputError
 from skinaudit.trainer import ball
+from skinaudit.trainer.ascent.adaptive import keep_rows, too_slow
 from skinaudit.trainer.ascent.look import Worst, answer
 from skinaudit.trainer.ascent.starts import check_counts
 from skinaudit.trainer.ascent.windows import first_windows, moved_windows
@@ -21,8 +22,12 @@ SETTINGS: dict[str, Any] = {"queries": 5000, "share": 0.8, "targeted": False, "s
 
 _HALVED = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
 """Query numbers, for a budget of ten thousand, after which the share of pixels in a square is halved."""
-_LOOKS = tuple(4**power for power in range(3, 7))
+_LOOKS = tuple(4**power for power in range(2, 7))
 """Number of queries after which the search checks for images that it will probably not break."""
+_PATIENCE = 2
+"""The search stays longer than the attacks that it checks, by this factor."""
+_AT_ONCE = 32
+"""Fewer images cost a CPU more for each of them."""
 
 
 def attack(
@@ -71,38 +76,72 @@ def search(
 ) -> None:
     """The search for the images that are not broken yet, reported to `worst`. Under linf it starts from vertical stripes.
 
-    settle: only with a stop_margin. An image also leaves if, with each doubling of the queries, its margin would have to
-    rise this many times as much as in the last two doublings. Images on which the search is ahead of the earlier attacks
-    stay.
+    settle: only with a stop_margin. An image also leaves, after 64, 256, 1024 or 4096 queries, if it misses more than
+    twice this many times what its margin has gained since a quarter of the queries. Images on which the search is ahead of
+    the earlier attacks stay. Where few images are left, the search tries several proposals for each at once and keeps the
+    best of them.
     """
     index = worst.standing()
     if not len(index):
         return
-    clean, before_search = images[index], worst.margin[index]
-    best = _first(clean, threat_model, generator)
-    before, after = answer(model, clean), answer(model, best)
+    state = _Search(images[index], index, worst, threat_model)
+    best = _first(state.clean, threat_model, generator)
+    before, after = answer(model, state.clean), answer(model, best)
     # reported in place of a gradient: whether the search sees any change
     differs = (before != after).any(1).view(-1, 1, 1, 1)
-    lead = worst.meet(best, after, differs * (best - clean), index=index)
-    earlier = lead
-    for number in range(1, queries):
+    state.begin(best, worst.meet(best, after, differs * (best - state.clean), index=index))
+    number, looks = 1, list(_LOOKS) if settle is not None else []
+    while number < queries:
         if stop_margin is not None:
-            going = lead <= stop_margin
-            if settle is not None and number in _LOOKS:
-                rising = (lead - earlier) / 2 * math.log2(queries / number)
-                going &= (lead + settle * rising >= 0) | (lead >= before_search)
-                earlier = lead
-            if int(going.sum()) <= 0.9 * len(going):
-                index, clean, best, lead = index[going], clean[going], best[going], lead[going]
-                before_search, earlier = before_search[going], earlier[going]
-        if not len(index):
-            return
+            going = state.lead <= stop_margin
+            if settle is not None and looks and number >= looks[0]:
+                going &= ~state.hopeless(settle)
+                looks.pop(0)
+            if not keep_rows(state, going):
+                return
+        copies = 1 if settle is None else max(1, _AT_ONCE // len(state.index))
         covered = _covered(share, number, queries)
-        moved = _proposal(best, clean, covered, threat_model, generator)
-        proposed = worst.meet(moved, answer(model, moved), index=index)
-        better = proposed > lead
-        best = torch.where(better.view(-1, 1, 1, 1), moved, best)
-        lead = torch.where(better, proposed, lead)
+        moved = state.proposals(copies, covered, threat_model, generator)
+        state.accept(moved, worst.meet(moved, answer(model, moved), index=state.index.repeat_interleave(copies)))
+        number += copies
+
+
+class _Search:
+    """State of a search: one row per image that is still in it."""
+
+    def __init__(self, clean: Tensor, index: Tensor, worst: Worst, threat_model: ThreatModel) -> None:
+        self.clean, self.index, self.before_search = clean, index, worst.margin[index]
+        self.lower, self.upper = ball.linf_bounds(clean, threat_model=threat_model)
+
+    def begin(self, best: Tensor, lead: Tensor) -> None:
+        """Store the first points and their margins."""
+        self.best, self.lead, self.earlier = best, lead, torch.full_like(lead, -torch.inf)
+
+    def hopeless(self, settle: float) -> Tensor:
+        """Images (n,) that are too slow since the last call, unless the search is ahead of the earlier attacks."""
+        slow = too_slow(self.lead, self.earlier, _PATIENCE * settle)
+        self.earlier = self.lead
+        return slow & (self.lead < self.before_search)
+
+    def proposals(self, copies: int, covered: float, threat_model: ThreatModel, generator: torch.Generator) -> Tensor:
+        """`copies` for each image, one after another: its best point with a new square of this share of the pixels."""
+        best, clean, lower, upper = (
+            rows if copies == 1 else rows.repeat_interleave(copies, dim=0)
+            for rows in (self.best, self.clean, self.lower, self.upper)
+        )
+        if threat_model.norm == "l2":
+            return moved_windows(best, clean, covered, threat_model=threat_model, generator=generator)
+        side = max(1, min(clean.shape[2] - 1, round(math.sqrt(covered) * clean.shape[2])))
+        up = _signs((len(clean), 3, 1, 1), clean, generator) > 0
+        return torch.where(_squares(clean, side, generator), torch.where(up, upper, lower), best)
+
+    def accept(self, moved: Tensor, leads: Tensor) -> None:
+        """Keep the best of each image's proposals where it is better than the best point so far."""
+        lead, chosen = leads.view(len(self.index), -1).max(1)
+        better = (lead > self.lead).nonzero().squeeze(1)
+        copies = len(moved) // len(self.index)
+        self.best = self.best.index_copy(0, better, moved[better * copies + chosen[better]])
+        self.lead = torch.where(lead > self.lead, lead, self.lead)
 
 
 def _first(clean: Tensor, threat_model: ThreatModel, generator: torch.Generator) -> Tensor:
@@ -110,16 +149,6 @@ def _first(clean: Tensor, threat_model: ThreatModel, generator: torch.Generator)
         return first_windows(clean, threat_model=threat_model, generator=generator)
     stripes = threat_model.eps * _signs((len(clean), 3, 1, clean.shape[3]), clean, generator)
     return ball.project(clean + stripes, clean, threat_model=threat_model)
-
-
-def _proposal(best: Tensor, clean: Tensor, covered: float, threat_model: ThreatModel, generator: torch.Generator) -> Tensor:
-    """The best points with a new square that covers this share of the pixels."""
-    if threat_model.norm == "l2":
-        return moved_windows(best, clean, covered, threat_model=threat_model, generator=generator)
-    side = max(1, min(clean.shape[2] - 1, round(math.sqrt(covered) * clean.shape[2])))
-    signs = threat_model.eps * _signs((len(clean), 3, 1, 1), clean, generator)
-    moved = torch.where(_squares(clean, side, generator), clean + signs, best)
-    return ball.project(moved, clean, threat_model=threat_model)
 
 
 def _covered(share: float, number: int, queries: int) -> float:

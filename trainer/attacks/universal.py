@@ -6,6 +6,7 @@ https://arxiv.org/abs/1811.11304.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -25,6 +26,9 @@ WHOLE_SET = True
 _MOST = 0.5
 """Largest margin, as a share of the spread, at which an image still counts. Broken images would otherwise dominate."""
 
+_WHOLE_WAY = 2.5
+"""Least length of all steps together, in eps."""
+
 
 def attack(
     model: nn.Module,
@@ -41,8 +45,10 @@ def attack(
 ) -> Tensor:
     """Increase the mean margin of mini-batches, divided by the spread of the logits, with one common perturbation.
 
-    step_share: size of a step as a share of eps. The same perturbation is added to every image, which is then clipped to the
-    pixel box. Shapes, dtypes and `targeted` as in pgd-dlr. Raises InvalidInputError for settings out of range.
+    step_share: size of a step as a share of eps. If the steps are too few to cross the ball, each is larger: together they
+    make 2.5 eps, as in Madry's rule for PGD, but none is longer than eps. The same perturbation is added to every image,
+    which is then clipped to the pixel box. Shapes, dtypes and `targeted` as in pgd-dlr. Raises InvalidInputError for
+    settings out of range.
     """
     if min(epochs, batch) < 1 or not 0 < step_share <= 1:
         raise InvalidInputError(
@@ -56,6 +62,7 @@ def attack(
         worst.meet(images, logits, gradient)
     middle = torch.full_like(images[:1], 0.5)  # no image's box: only the ball limits the perturbation itself
     shift, best, most = torch.zeros_like(middle), torch.zeros_like(middle), -1.0
+    size = max(step_share, min(1.0, _WHOLE_WAY / (epochs * math.ceil(len(images) / batch)))) * threat_model.eps
     for _ in range(epochs):
         broken = 0
         order = torch.randperm(len(images), generator=generator, device=images.device)
@@ -65,7 +72,7 @@ def attack(
             gradient, value, _ = look(model, points, labels[rows], scaled_margin, targeted=targeted)
             broken += int((value > 0).sum())
             pull = (gradient * (value < _MOST).view(-1, 1, 1, 1)).mean(0, keepdim=True)
-            stepped = ball.step(middle + shift, pull, threat_model=threat_model, size=step_share * threat_model.eps)
+            stepped = ball.step(middle + shift, pull, threat_model=threat_model, size=size)
             shift = ball.project(stepped, middle, threat_model=threat_model) - middle
         if broken >= most:
             best, most = shift, broken

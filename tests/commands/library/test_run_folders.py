@@ -151,3 +151,5 @@ def test_what_cannot_be_resumed_is_refused_before_images_are_read() -> None:
         "runs/mobilenet-standard: this training was started with recipe epochs 30, not 5, seed 0, not 3; repeat its "
         "options, or choose another --out"
     )
+    write_options(run, {"processes": 2})
+    assert "was started with processes 2, not 1; repeat its options" in refusal("train", "--resume")
