@@ -9,7 +9,8 @@ from onnx import ModelProto, numpy_helper
 
 from skinaudit.engines.onnx_graph import WEIGHTED
 
-_LEVELS = 127
+LEVELS = 127
+"""Largest code of a weight."""
 _TOLERANCE = 1e-3
 """Largest distance of float32 weights from the int8 grid, in steps."""
 
@@ -28,7 +29,7 @@ def weights_on_grid(model: ModelProto) -> bool:
         if layer.op_type != "Conv" and not turned:
             weight = np.moveaxis(weight, -1, 0)
         rows = weight.reshape(len(weight), -1)
-        steps = rows / np.maximum(np.abs(rows).max(axis=1, keepdims=True) / _LEVELS, 1e-30)
+        steps = rows / np.maximum(np.abs(rows).max(axis=1, keepdims=True) / LEVELS, 1e-30)
         if (np.abs(steps - np.rint(steps)) > _TOLERANCE).any():
             return False
     return bool(layers)

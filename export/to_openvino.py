@@ -19,6 +19,7 @@ from skinaudit.engines.openvino_ import WEIGHTED, found_precisions, predictions,
 from skinaudit.errors import not_imported
 from skinaudit.export.build import Built, Request
 from skinaudit.export.dead_channels import without_dead_channels
+from skinaudit.export.int8_grid import LEVELS, weights_on_grid
 
 ENOUGH = 0.975
 """Share of calibration images on which the int8 file must agree with its source. Below it, layers stay in float."""
@@ -91,7 +92,9 @@ class _Quantised:
 def _quantised(request: Request) -> _Quantised:
     """All layers in int8, or as many as possible (more than half) that agree with the source on ENOUGH of the images.
 
-    The layers whose quantisation alone changes the answers most stay in float. NNCF's own search for them
+    If the weights are on the int8 grid, they stay there, biases need no correction, and ranges are the smallest and largest
+    values, as in training (NNCF alone takes the mean of each image's, which cuts off bright images). Otherwise biases are
+    corrected. The layers whose quantisation alone changes the answers most stay in float. NNCF's own search for them
     (`quantize_with_accuracy_control`) ranks the layers too coarsely here: it kept 23 of 28 in float where 6 are enough.
     """
     try:
@@ -104,6 +107,8 @@ def _quantised(request: Request) -> _Quantised:
     graph, dead = without_dead_channels(request.graph)
     images = request.calibration.images
     source = _converted(graph)
+    on_grid = weights_on_grid(request.graph)
+    plain = {"advanced_parameters": nncf.AdvancedQuantizationParameters(disable_bias_correction=True)}
     expected = predictions(source, images)
     layers = [node.get_friendly_name() for node in source.get_ordered_ops() if node.get_type_name() in WEIGHTED]
 
@@ -116,10 +121,22 @@ def _quantised(request: Request) -> _Quantised:
                 _converted(graph), nncf.Dataset(batches), subset_size=len(batches), ignored_scope=scope, **settings
             )
 
+    def quantise_well(floats: Sequence[str]) -> Any:
+        if not on_grid:
+            return quantise(floats, images, fast_bias_correction=False)
+        extremes = nncf.AdvancedQuantizationParameters(
+            disable_bias_correction=True,
+            activations_range_estimator_params=nncf.quantization.range_estimator.RangeEstimatorParametersSet.MINMAX,
+        )
+        quantised = quantise(floats, images, advanced_parameters=extremes)
+        _keep_weights(quantised, source)
+        _keep_bounds(quantised)
+        return quantised
+
     def agreement(model: Any) -> float:
         return float((predictions(model, images) == expected).mean())
 
-    model = quantise((), images, fast_bias_correction=False)
+    model = quantise_well(())
     agreements = {0: agreement(model)}
     best = model
     in_float: Sequence[str] = ()
@@ -130,13 +147,12 @@ def _quantised(request: Request) -> _Quantised:
             break
         if not ranked:
             ranked_images = images[:_RANKED_ON]
-            plain = {"advanced_parameters": nncf.AdvancedQuantizationParameters(disable_bias_correction=True)}
             alone = {
                 name: agreement(quantise([layer for layer in layers if layer != name], ranked_images, **plain))
                 for name in layers
             }
             ranked = sorted(layers, key=lambda name: alone[name])
-        model = quantise(ranked[:count], images, fast_bias_correction=False)
+        model = quantise_well(ranked[:count])
         agreements[count] = agreement(model)
         if agreements[count] > max(share for floats, share in agreements.items() if floats < count):
             best, in_float = model, ranked[:count]
@@ -144,14 +160,55 @@ def _quantised(request: Request) -> _Quantised:
         best,
         in_float,
         {
-            "quantised_by": "NNCF, its defaults for convolutional networks with the full bias correction",
-            "corrected_biases": len(layers),
+            "quantised_by": "NNCF, its defaults for convolutional networks, "
+            + ("with the weights of the graph" if on_grid else "with the full bias correction"),
+            "corrected_biases": 0 if on_grid else len(layers),
             "dead_channels": dead,
             "layers_in_float": sorted(in_float, key=_number),
             "calibration_agreement": {str(count): round(share, 4) for count, share in agreements.items()},
             "calibration_images": len(images),
         },
     )
+
+
+def _keep_weights(quantised: Any, source: Any) -> None:
+    """Write the weights of the source, which are on the int8 grid, into the quantised layers, in place.
+
+    NNCF gives each channel a step of at least a hundredth of the largest step of the layer. Depthwise channels of a trained
+    model differ ten thousandfold, so most of them would be rounded to a few levels. The first layer is rounded again if
+    OpenVINO moved different standard deviations of the pixels into it.
+    """
+    from openvino import opset13 as operations
+
+    weights = {node.get_friendly_name(): node.input_value(1).get_node() for node in source.get_ordered_ops()
+               if node.get_type_name() in WEIGHTED}  # fmt: skip
+    for node in quantised.get_ordered_ops():
+        product = node.input_value(1).get_node() if node.get_type_name() in WEIGHTED else None
+        if product is None or product.get_type_name() != "Multiply":  # the codes, as floats, times the steps
+            continue
+        weight, shape = weights[node.get_friendly_name()].get_data(), product.input_value(1).get_shape()
+        within = tuple(axis for axis, count in enumerate(shape) if count == 1)
+        largest = np.abs(weight).max(axis=within, keepdims=True)
+        steps = np.where(largest > 0, largest / LEVELS, 1).astype(np.float32)
+        codes = np.rint(weight / steps).astype(np.int8)
+        product.input_value(0).get_node().input(0).replace_source_output(operations.constant(codes).output(0))
+        product.input(1).replace_source_output(operations.constant(steps).output(0))
+
+
+def _keep_bounds(quantised: Any) -> None:
+    """Give the output of each ReLU with an upper bound the range up to the bound, in place.
+
+    A layer that does not reach its bound on the calibration images would be cut off earlier than in the source.
+    """
+    from openvino import opset13 as operations
+
+    for node in quantised.get_ordered_ops():
+        before = node.input_value(0).get_node() if node.get_type_name() == "FakeQuantize" else None
+        if before is None or before.get_type_name() != "Clamp" or before.get_attributes()["min"] != 0:
+            continue
+        for place, value in ((1, 0.0), (2, before.get_attributes()["max"]), (3, 0.0), (4, before.get_attributes()["max"])):
+            limit = np.full(node.input_value(place).get_shape(), value, np.float32)
+            node.input(place).replace_source_output(operations.constant(limit).output(0))
 
 
 def _number(name: str) -> int:

@@ -37,6 +37,7 @@ from skinaudit.export.export import export_run
 from skinaudit.export.precision import check_found
 from skinaudit.export.run_build import Exported
 from skinaudit.export.to_openvino import ENOUGH, build_openvino
+from skinaudit.trainer.int8_training import on_int8_grid
 
 
 def request(graph: ModelProto, calibration: Calibration, target: Path, precision: str) -> Request:
@@ -232,6 +233,41 @@ def test_dead_weights_do_not_take_the_steps_of_others(graph: ModelProto, calibra
     assert built.found == {"int8": 4}
     assert built.kept == ()
     assert built.settings["calibration_agreement"]["0"] >= ENOUGH
+
+
+def test_weights_on_the_int8_grid_keep_their_codes_and_steps_and_bounds_are_ranges(
+    graph: ModelProto, calibration: Calibration, tmp_path: Path
+) -> None:
+    """One channel is small and its depthwise weights are large: NNCF alone would leave the other channels few levels."""
+    trained = copy.deepcopy(graph)
+    values = {tensor.name: tensor for tensor in trained.graph.initializer}
+    weighted = [node for node in trained.graph.node if node.op_type in ("Conv", "Gemm")]
+    first, second = weighted[:2]
+    for name, factor in ((first.input[1], 1e-4), (first.input[2], 1e-4), (second.input[1], 1e4)):
+        array = numpy_helper.to_array(values[name]).copy()
+        array[2] *= factor
+        values[name].CopyFrom(numpy_helper.from_array(array, name))
+    import torch
+
+    rounded = {}
+    for node in weighted:
+        name = node.input[1]
+        rounded[node.name] = on_int8_grid(torch.from_numpy(numpy_helper.to_array(values[name]).copy())).numpy()
+        values[name].CopyFrom(numpy_helper.from_array(rounded[node.name], name))
+    built = build_openvino(request(trained, calibration, tmp_path / "int8.xml", "int8"))
+    assert (built.found, built.settings["corrected_biases"]) == ({"int8": 4}, 0)
+    model = read_model(tmp_path / "int8.xml")
+    named = {node.get_friendly_name(): node for node in model.get_ops()}
+    stored = {name: named[f"{name}/WithoutBiases"].input_value(1).get_node() for name in rounded}
+    rounded["Conv_2"] = rounded["Conv_2"] / 0.25  # the division by the standard deviation has moved into this layer
+    for name, product in stored.items():
+        codes = product.input_value(0).get_node().input_value(0).get_node().get_data().astype(np.float32)
+        weight = codes * product.input_value(1).get_node().get_data()
+        assert weight.reshape(rounded[name].shape) == pytest.approx(rounded[name], rel=1e-6)
+    (bounded,) = [node for node in model.get_ops() if node.get_type_name() == "FakeQuantize"
+                  and node.input_value(0).get_node().get_type_name() == "Clamp"]  # fmt: skip
+    limits = [float(bounded.input_value(place).get_node().get_data().item()) for place in range(1, 5)]
+    assert limits == [0, 6, 0, 6]  # on no image is the bound reached
 
 
 @pytest.mark.slow
