@@ -20,14 +20,18 @@ _SPREAD = 25.0
 """Standard deviation of the bilateral mean's weights over differences of value, in 8-bit steps."""
 
 
+_WIDEST = 15
+"""Time and memory grow with the square of the window."""
+
+
 def defend(
     image: NDArray[np.uint8], *, rng: np.random.Generator, examples: NDArray[np.uint8] | None, kind: str = "median",
     window: int = 3,
 ) -> NDArray[np.uint8]:  # fmt: skip
     """Replace each value of uint8 (3, H, W) by the mean, median or bilateral mean of `window` x `window` neighbours."""
-    if kind not in _KINDS or window < 3 or window % 2 == 0:
+    if kind not in _KINDS or not 3 <= window <= _WIDEST or window % 2 == 0:
         raise InvalidInputError(
-            f"defence denoise: kind {kind}, window {window}: choose {', '.join(_KINDS)}, and an odd window from 3"
+            f"defence denoise: kind {kind}, window {window}: choose {', '.join(_KINDS)}, and an odd window from 3 to {_WIDEST}"
         )
     near = window // 2
     padded = np.pad(image, ((0, 0), (near, near), (near, near)), mode="edge")

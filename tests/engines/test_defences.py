@@ -86,6 +86,7 @@ def test_wavelets_keep_a_clean_edge_and_weaken_noise() -> None:
         ("jpeg:size=3", "no setting size; it has quality"),
         ("crop-rescale:share=1.5", "share 1.5: choose one above 0"),
         ("denoise:window=4", "an odd window from 3"),
+        ("denoise:window=99", "an odd window from 3 to 15"),
         ("denoise:kind=best", "choose mean, median, bilateral"),
         ("pixel-deflection:window=0", "give a window from 1"),
         ("quilting:overlap=5", "overlap < patch"),
