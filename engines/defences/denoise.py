@@ -31,7 +31,8 @@ def defend(
     """Replace each value of uint8 (3, H, W) by the mean, median or bilateral mean of `window` x `window` neighbours."""
     if kind not in _KINDS or not 3 <= window <= _WIDEST or window % 2 == 0:
         raise InvalidInputError(
-            f"defence denoise: kind {kind}, window {window}: choose {', '.join(_KINDS)}, and an odd window from 3 to {_WIDEST}"
+            f"defence denoise: kind {kind}, window {window}: choose {', '.join(_KINDS)}, and "
+            f"an odd window from 3 to {_WIDEST}"
         )
     near = window // 2
     padded = np.pad(image, ((0, 0), (near, near), (near, near)), mode="edge")
