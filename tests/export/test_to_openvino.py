@@ -235,7 +235,7 @@ def test_dead_weights_do_not_take_the_steps_of_others(graph: ModelProto, calibra
     assert built.settings["calibration_agreement"]["0"] >= ENOUGH
 
 
-def test_weights_on_the_int8_grid_keep_their_codes_and_steps(
+def test_weights_on_the_int8_grid_keep_their_codes_and_steps_and_bounds_are_ranges(
     graph: ModelProto, calibration: Calibration, tmp_path: Path
 ) -> None:
     """One channel is small and its depthwise weights are large: NNCF alone would leave the other channels few levels."""
@@ -264,6 +264,10 @@ def test_weights_on_the_int8_grid_keep_their_codes_and_steps(
         codes = product.input_value(0).get_node().input_value(0).get_node().get_data().astype(np.float32)
         weight = codes * product.input_value(1).get_node().get_data()
         assert weight.reshape(rounded[name].shape) == pytest.approx(rounded[name], rel=1e-6)
+    (bounded,) = [node for node in model.get_ops() if node.get_type_name() == "FakeQuantize"
+                  and node.input_value(0).get_node().get_type_name() == "Clamp"]  # fmt: skip
+    limits = [float(bounded.input_value(place).get_node().get_data().item()) for place in range(1, 5)]
+    assert limits == [0, 6, 0, 6]  # on no image is the bound reached
 
 
 @pytest.mark.slow
