@@ -46,7 +46,7 @@ class DefenceRow:
 
 @dataclass(frozen=True)
 class DefenceTable:
-    """All rows. attack: title with norm and eps. answered_by: the engine's file, or the run."""
+    """All rows. attack: as it was given, with norm and eps. answered_by: the engine's file, or the run."""
 
     attack: str
     answered_by: str
@@ -104,7 +104,7 @@ def defences(
             rights = [answers(shown, applied) == given.labels for shown in (given.images, naive, adaptive)]
             rows.append(_row(text, *rights))
     by = str(run if engine is None else engine)
-    return DefenceTable(f"{plan.attack} {plan.threat_model}", by, len(given.labels), draws, given.synthetic, tuple(rows))
+    return DefenceTable(f"{attack} {plan.threat_model}", by, len(given.labels), draws, given.synthetic, tuple(rows))
 
 
 def _row(text: str, clean: NDArray[np.bool_], naive: NDArray[np.bool_], adaptive: NDArray[np.bool_]) -> DefenceRow:

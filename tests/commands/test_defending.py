@@ -28,6 +28,7 @@ def test_it_says_what_each_defence_is_worth(tiny_run: Path) -> None:
         assert row["interval"]["low"] <= row["robust"] <= row["interval"]["high"]
         assert row["broken_attack"] == (row["adaptive"] > row["naive"])
     assert table["rows"][0]["naive"] == table["rows"][0]["adaptive"]
+    assert table["attack"].startswith("pgd:steps=1 linf ")  # a weak attack must not be taken for the usual one
     assert (table["images"], table["draws"], table["synthetic"]) == (5, 2, True)
 
 

@@ -51,8 +51,11 @@ def cross_entropy(logits: Tensor, labels: Tensor, aims: Tensor | None = None) ->
     """Cross-entropy of logits divided by the lead of the largest logit, returned as the smooth lead.
 
     Yu and Xu's MIFPE (analysed in https://arxiv.org/abs/2507.22428): the probabilities are then never rounded to 0 or 1. The
-    cross-entropy is log(1 + exp(s)) with the smooth lead s, so both gradients have the same direction.
+    cross-entropy is log(1 + exp(s)) with the smooth lead s, so both gradients have the same direction. With two classes the
+    smooth lead is the margin, which is returned as it is: rescaled, it would be -1 or 1 at every point.
     """
+    if logits.shape[1] == 2:
+        return margin(logits, labels, aims)
     first, second = logits.detach().topk(2, dim=1).values.unbind(1)
     scaled = logits / (first - second).clamp_min(_TINY).view(-1, 1)
     if aims is not None:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from skinaudit.artifacts.threat_model import ThreatModel
-from skinaudit.trainer.ascent.losses import dlr, scaled_margin
+from skinaudit.trainer.ascent.losses import dlr, margin
 from skinaudit.trainer.ascent.starts import check_counts, from_starts
 from skinaudit.trainer.attack_trace import AttackTrace
 
@@ -30,13 +30,13 @@ def attack(
 ) -> Tensor:
     """Increase the difference of logits ratio, which does not depend on the scale of the logits, from random starts.
 
-    If `targeted`, the ratio could rise just because the spread grows, so the scaled margin is used instead.
+    If `targeted`, the ratio could rise just because the spread grows, so the margin is used instead.
 
     Shapes, dtypes and `targeted` as in pgd-dlr. A broken image is not started again. stop_margin: if given, an image leaves
     when a wrong class leads by more; for measuring, not for storing. Raises InvalidInputError for counts below 1.
     """
     check_counts("apgd-dlr", steps=steps, restarts=restarts)
     return from_starts(
-        model, images, labels, loss=scaled_margin if targeted else dlr, threat_model=threat_model, generator=generator,
+        model, images, labels, loss=margin if targeted else dlr, threat_model=threat_model, generator=generator,
         steps=steps, restarts=restarts, targeted=targeted, stop_margin=stop_margin, trace=trace,
     )  # fmt: skip

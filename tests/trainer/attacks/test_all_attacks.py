@@ -13,6 +13,7 @@ from skinaudit.artifacts.attack_record import NEVER, NO_GRADIENT
 from skinaudit.artifacts.threat_model import Norm, ThreatModel
 from skinaudit.errors import InvalidInputError
 from skinaudit.trainer import attacks
+from skinaudit.trainer.ascent.losses import cross_entropy
 from skinaudit.trainer.attack_trace import AttackTrace
 
 EPS = {"linf": Fraction(8), "l2": Fraction(64)}
@@ -117,6 +118,27 @@ def test_the_last_of_three_classes_is_reached(name: str) -> None:
     labels = torch.zeros(2, dtype=torch.int64)
     assert model(images).argsort(1, descending=True)[0].tolist() == [0, 1, 2]
     assert (margin(model, run(name, "linf", model, images, labels), labels) > 0).all()
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+@pytest.mark.parametrize("name", ["apgd-ce", "apgd-t", "carlini-wagner", "deepfool", "fab-t", "pgd-dlr"])
+def test_black_and_white_pixels_move_too(name: str, classes: int) -> None:
+    """Every second pixel is at a side of the box and can move only away from it."""
+    model = Linear(classes)
+    images, _ = batch(model)
+    images.view(COUNT, -1)[:, ::2] = images.view(COUNT, -1)[:, ::2].round()
+    labels = model(images).argmax(1)
+    perturbed = run(name, "l2", model, images, labels, **({"steps": 60} if name == "carlini-wagner" else {}))
+    direction = perturbed - images
+    at_side = (images == 0) | (images == 1)
+    shares = (direction * at_side).flatten(1).norm(dim=1) / direction.flatten(1).norm(dim=1)
+    assert (shares > 0.3).all()
+
+
+def test_the_rescaled_cross_entropy_of_two_classes_tells_better_points() -> None:
+    """Divided by its own size it would be -1 wherever the true class leads, and Auto-PGD could not compare two points."""
+    logits = torch.tensor([[3.0, 1.0], [3.0, 2.0], [1.0, 4.0]])
+    assert cross_entropy(logits, torch.zeros(3, dtype=torch.int64)).tolist() == [-2.0, -1.0, 3.0]
 
 
 @pytest.mark.parametrize("epochs", [10, 3])
