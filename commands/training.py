@@ -122,7 +122,7 @@ _NORM_HELP = "Norm of the radius: linf bounds each pixel, l2 the whole image."
               help="Start from a finished run, a weights file, or ImageNet weights of torchvision, by name.")  # fmt: skip
 @click.option("--for-int8", type=click.FloatRange(0, 1), is_flag=False, flag_value=0.25, default=0.0, metavar="[SHARE]",
               help="Train the last epochs with the rounding of int8, so that int8 engines keep the answers. SHARE of the "
-              "epochs  [default without it: 0.25]. 1 with --weights RUN trains a finished run for int8 alone: 2 epochs, "
+              "epochs  [default without it: 0.25]. 1 with --weights RUN trains a finished run for int8 alone: 4 epochs, "
               "learning rate 0.0003, no ramp, unless chosen.")  # fmt: skip
 @click.option("--calibrate", is_flag=True, help="Divide the logits by a temperature, fitted on the validation images.")
 @click.option("--specificity", "specificities", multiple=True, type=click.FloatRange(0, 1, min_open=True, max_open=True),

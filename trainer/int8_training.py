@@ -27,7 +27,7 @@ from skinaudit.trainer.models import foldable
 CALIBRATION_IMAGES = 512
 """Number of training images on which ranges are measured, here and by an export."""
 
-FINE_TUNING = {"epochs": 2, "learning_rate": 3e-4}
+FINE_TUNING = {"epochs": 4, "learning_rate": 3e-4}
 """Settings of the recipe, unless chosen, of a training of a finished run for int8 alone."""
 
 _LEVELS = 127

@@ -139,6 +139,7 @@ def test_every_contest_is_an_attack_of_ours_that_takes_its_settings(name: str) -
 def test_every_attack_of_ours_is_in_a_contest() -> None:
     assert {attacks.parse(contest.ours)[0] for contest in CONTESTS.values()} == set(attacks.names())
     assert not any(name.startswith("AutoAttack") for name in DEFAULT)
+    assert not any(contest.costly for name, contest in CONTESTS.items() if name not in DEFAULT)
     assert list(AUTOATTACK) == ["APGD-CE-100", "APGD-T-100", "FAB-T-100", "Square-5000"]
 
 

@@ -15,6 +15,9 @@ Loss = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 
 _TINY = 1e-12  # smallest spread of the logits; avoids a division by 0 if all are 0
 
+_NATS = 5.0
+"""Spread of rescaled logits: wide enough to tell classes apart, too small to round a probability to 0 or 1."""
+
 
 def margin(logits: Tensor, labels: Tensor, aims: Tensor | None = None) -> Tensor:
     """Best wrong logit, or logit of the aim, minus the true logit (Carlini and Wagner, https://arxiv.org/abs/1608.04644)."""
@@ -61,6 +64,20 @@ def cross_entropy(logits: Tensor, labels: Tensor, aims: Tensor | None = None) ->
     if aims is not None:
         wrong = scaled.scatter(1, aims.view(-1, 1), -torch.inf).logsumexp(1)
         return _chosen(scaled, aims) - wrong
+    return scaled.scatter(1, labels.view(-1, 1), -torch.inf).logsumexp(1) - _chosen(scaled, labels)
+
+
+def spread_cross_entropy(logits: Tensor, labels: Tensor, aims: Tensor | None = None) -> Tensor:
+    """Cross-entropy of logits divided by a fifth of their current spread, returned as the smooth lead of the wrong ones.
+
+    Close to the boundary `cross_entropy` divides by a lead of almost 0. Then only the first two classes count, so a run
+    swings between wrong classes that are about equal, and its values at two points cannot be compared. Neither happens here.
+    With two classes the spread is the lead itself, so the margin is returned: a step needs only its sign.
+    """
+    if logits.shape[1] == 2:
+        return margin(logits, labels)
+    spread = logits.detach().amax(1) - logits.detach().amin(1)
+    scaled = logits / (spread / _NATS + _TINY).view(-1, 1)
     return scaled.scatter(1, labels.view(-1, 1), -torch.inf).logsumexp(1) - _chosen(scaled, labels)
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from skinaudit.artifacts.threat_model import ThreatModel
-from skinaudit.trainer.ascent.losses import cross_entropy
+from skinaudit.trainer.ascent.losses import spread_cross_entropy
 from skinaudit.trainer.ascent.starts import check_counts, from_starts
 from skinaudit.trainer.attack_trace import AttackTrace
 
@@ -35,6 +35,6 @@ def attack(
     """
     check_counts("apgd-ce", steps=steps, restarts=restarts)
     return from_starts(
-        model, images, labels, loss=cross_entropy, threat_model=threat_model, generator=generator, steps=steps,
+        model, images, labels, loss=spread_cross_entropy, threat_model=threat_model, generator=generator, steps=steps,
         restarts=restarts, targeted=targeted, stop_margin=stop_margin, trace=trace,
     )  # fmt: skip
