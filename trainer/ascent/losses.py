@@ -1,4 +1,4 @@
-"""Losses for attacks. Their gradients keep their direction if the logits are scaled, for example by 35 or by 0.1.
+"""Losses for attacks. All but `smooth_lead` keep the direction of their gradient if the logits are scaled, as by 35 or 0.1.
 
 Each takes logits (N, classes), the true classes int64 (N,) and the target classes, or None for any wrong class, and returns
 one value per image. `margin` and `dlr` are above 0 exactly if the wrong class leads.
@@ -14,9 +14,6 @@ from torch import Tensor
 Loss = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 
 _TINY = 1e-12  # smallest spread of the logits; avoids a division by 0 if all are 0
-
-_NATS = 5.0
-"""Spread of rescaled logits: wide enough to tell classes apart, too small to round a probability to 0 or 1."""
 
 
 def margin(logits: Tensor, labels: Tensor, aims: Tensor | None = None) -> Tensor:
@@ -60,25 +57,19 @@ def cross_entropy(logits: Tensor, labels: Tensor, aims: Tensor | None = None) ->
     if logits.shape[1] == 2:
         return margin(logits, labels, aims)
     first, second = logits.detach().topk(2, dim=1).values.unbind(1)
-    scaled = logits / (first - second).clamp_min(_TINY).view(-1, 1)
-    if aims is not None:
-        wrong = scaled.scatter(1, aims.view(-1, 1), -torch.inf).logsumexp(1)
-        return _chosen(scaled, aims) - wrong
-    return scaled.scatter(1, labels.view(-1, 1), -torch.inf).logsumexp(1) - _chosen(scaled, labels)
+    return smooth_lead(logits / (first - second).clamp_min(_TINY).view(-1, 1), labels, aims)
 
 
-def spread_cross_entropy(logits: Tensor, labels: Tensor, aims: Tensor | None = None) -> Tensor:
-    """Cross-entropy of logits divided by a fifth of their current spread, returned as the smooth lead of the wrong ones.
+def smooth_lead(logits: Tensor, labels: Tensor, aims: Tensor | None = None) -> Tensor:
+    """Logarithm of the summed exponentials of the wrong logits, minus the true logit; with aims, the other way round.
 
-    Close to the boundary `cross_entropy` divides by a lead of almost 0. Then only the first two classes count, so a run
-    swings between wrong classes that are about equal, and its values at two points cannot be compared. Neither happens here.
-    With two classes the spread is the lead itself, so the margin is returned: a step needs only its sign.
+    The cross-entropy is log(1 + exp(s)) with the smooth lead s. So the gradients have the same direction, and the same
+    points are better; but a probability that is rounded to 0 or 1 does no harm.
     """
-    if logits.shape[1] == 2:
-        return margin(logits, labels)
-    spread = logits.detach().amax(1) - logits.detach().amin(1)
-    scaled = logits / (spread / _NATS + _TINY).view(-1, 1)
-    return scaled.scatter(1, labels.view(-1, 1), -torch.inf).logsumexp(1) - _chosen(scaled, labels)
+    if aims is not None:
+        others = logits.scatter(1, aims.view(-1, 1), -torch.inf).logsumexp(1)
+        return _chosen(logits, aims) - others
+    return logits.scatter(1, labels.view(-1, 1), -torch.inf).logsumexp(1) - _chosen(logits, labels)
 
 
 def nearest(logits: Tensor, labels: Tensor) -> Tensor:

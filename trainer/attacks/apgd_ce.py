@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from skinaudit.artifacts.threat_model import ThreatModel
-from skinaudit.trainer.ascent.losses import spread_cross_entropy
+from skinaudit.trainer.ascent.losses import smooth_lead
 from skinaudit.trainer.ascent.starts import check_counts, from_starts
 from skinaudit.trainer.attack_trace import AttackTrace
 
@@ -28,13 +28,13 @@ def attack(
     stop_margin: float | None = None,
     trace: AttackTrace | None = None,
 ) -> Tensor:
-    """Increase the cross-entropy of rescaled logits from random starts, so that their scale does not matter.
+    """Increase the cross-entropy, as the smooth lead, from random starts.
 
     Shapes, dtypes and `targeted` as in pgd-dlr. A broken image is not started again. stop_margin: if given, an image leaves
     when a wrong class leads by more; for measuring, not for storing. Raises InvalidInputError for counts below 1.
     """
     check_counts("apgd-ce", steps=steps, restarts=restarts)
     return from_starts(
-        model, images, labels, loss=spread_cross_entropy, threat_model=threat_model, generator=generator, steps=steps,
+        model, images, labels, loss=smooth_lead, threat_model=threat_model, generator=generator, steps=steps,
         restarts=restarts, targeted=targeted, stop_margin=stop_margin, trace=trace,
     )  # fmt: skip

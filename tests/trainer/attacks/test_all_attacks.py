@@ -13,7 +13,7 @@ from skinaudit.artifacts.attack_record import NEVER, NO_GRADIENT
 from skinaudit.artifacts.threat_model import Norm, ThreatModel
 from skinaudit.errors import InvalidInputError
 from skinaudit.trainer import attacks
-from skinaudit.trainer.ascent.losses import cross_entropy, spread_cross_entropy
+from skinaudit.trainer.ascent.losses import cross_entropy, smooth_lead
 from skinaudit.trainer.attack_trace import AttackTrace
 
 EPS = {"linf": Fraction(8), "l2": Fraction(64)}
@@ -138,7 +138,7 @@ def test_black_and_white_pixels_move_too(name: str, classes: int) -> None:
 def test_the_rescaled_cross_entropy_of_two_classes_tells_better_points() -> None:
     """Divided by its own size it would be -1 wherever the true class leads, and Auto-PGD could not compare two points."""
     logits = torch.tensor([[3.0, 1.0], [3.0, 2.0], [1.0, 4.0]])
-    for loss in (cross_entropy, spread_cross_entropy):
+    for loss in (cross_entropy, smooth_lead):
         assert loss(logits, torch.zeros(3, dtype=torch.int64)).tolist() == [-2.0, -1.0, 3.0]
 
 
@@ -235,14 +235,23 @@ def test_targeted_it_goes_to_its_class(name: str) -> None:
     assert (margin(model, perturbed, aims) < margin(model, images, aims)).all()
 
 
-@pytest.mark.parametrize("factor", [0.1, 1.0, 35.0])
-def test_the_loss_of_auto_pgd_rises_towards_the_boundary_and_follows_all_wrong_classes_that_are_near(factor: float) -> None:
-    """It compares points by this loss, so it must not be rescaled by a lead that vanishes at the boundary."""
+def test_the_smooth_lead_has_the_direction_of_the_cross_entropy_and_never_saturates() -> None:
+    logits = torch.tensor([[3.0, 1.0, 0.5, -2.0], [0.2, 1.0, 0.9, 0.8]], requires_grad=True)
+    labels = torch.tensor([0, 3])
+    (gradient,) = torch.autograd.grad(smooth_lead(logits, labels).sum(), logits)
+    (expected,) = torch.autograd.grad(torch.nn.functional.cross_entropy(logits, labels, reduction="sum"), logits)
+    torch.testing.assert_close(torch.nn.functional.normalize(gradient), torch.nn.functional.normalize(expected))
+    (certain,) = torch.autograd.grad(smooth_lead(1000 * logits, labels).sum(), logits)
+    assert (certain.abs().amax(1) > 1).all()
+
+
+def test_close_to_the_boundary_all_wrong_classes_that_are_near_count() -> None:
+    """Auto-PGD compares points by this loss, so it must not be rescaled by a lead that vanishes at the boundary."""
     far, near = (torch.tensor([[3.0, wrong, wrong - 0.01, -2.0]], requires_grad=True) for wrong in (1.0, 2.99))
     label = torch.zeros(1, dtype=torch.int64)
-    values = [spread_cross_entropy(factor * logits, label) for logits in (far, near)]
+    values = [smooth_lead(logits, label) for logits in (far, near)]
     assert float(values[1].detach()) > float(values[0].detach())
     (gradient,) = torch.autograd.grad(values[1], near)
     assert 0.4 < float(gradient[0, 2] / gradient[0, 1:].sum()) < 0.5
-    (only_first,) = torch.autograd.grad(cross_entropy(factor * near, label), near)
+    (only_first,) = torch.autograd.grad(cross_entropy(near, label), near)
     assert float(only_first[0, 2] / only_first[0, 1:].sum()) < 0.3
