@@ -39,15 +39,14 @@ class Comparison:
 
     The source is the source model's stored answers for a white-box set, and the reference engine's for a transfer set.
     engine_balanced, source_balanced: over the classes that have images, whose number is classes_present. engine_malignant,
-    source_malignant: malignant images called
-    malignant, whichever malignant class is predicted; without such images its interval is [0, 1]. attack_success: None for
-    the clean set. malignant_to_benign: malignant images that the source calls malignant and the engine benign; also None if
-    the contract names no malignant class. malignant_drop: of malignant called malignant, over the malignant images.
-    turned_benign: those that turned benign, over the malignant images that the source calls malignant, so nothing can be
-    gained. Both are None if there is no such image. classes: the malignant ones in the contract's order, then the rest in
-    the order of the columns. top_answer: the class that the engine predicts most often. better_order: an order of classes,
-    other than the contract's, with which the engine's answers fit the labels far better; None if the contract's own order
-    fits, and under attack, when the order has no meaning.
+    source_malignant: malignant images called malignant, whichever malignant class is predicted; without such images its
+    interval is [0, 1]. attack_success: None for the clean set. malignant_to_benign: malignant images that the source calls
+    malignant and the engine benign; also None if the contract names no malignant class. malignant_drop: of malignant called
+    malignant, over the malignant images. turned_benign: those that turned benign, over the malignant images that the source
+    calls malignant, so nothing can be gained. Both are None if there is no such image. classes: the malignant ones in the
+    contract's order, then the rest in the order of the columns. top_answer: the class that the engine predicts most often.
+    better_order: an order of classes, other than the contract's, with which the engine's answers fit the labels far better;
+    None if the contract's own order fits, and under attack, when the order has no meaning.
     """
 
     images: Count

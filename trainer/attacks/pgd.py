@@ -13,7 +13,7 @@ from skinaudit.artifacts.threat_model import ThreatModel
 from skinaudit.errors import InvalidInputError
 from skinaudit.trainer import ball
 from skinaudit.trainer.ascent.look import pieces_of
-from skinaudit.trainer.ascent.losses import Loss, dlr, margin
+from skinaudit.trainer.ascent.losses import Loss, dlr, margin, smooth_lead
 from skinaudit.trainer.attack_trace import AttackTrace
 
 SETTINGS: dict[str, Any] = {
@@ -214,8 +214,7 @@ def _loss(logits: Tensor, labels: Tensor, *, targeted: bool) -> Tensor:
     if loss.device.type != "cpu" or saturated.any():  # on a GPU, a check costs more than computing both
         # If all other logits are -inf, -inf in place of the true logit would give NaN gradients; there are no gradients
         # then.
-        wrong = logits.scatter(1, labels.view(-1, 1), -torch.inf).logsumexp(1)
-        loss = torch.where(saturated, wrong - logits.gather(1, labels.view(-1, 1)).squeeze(1), loss)
+        loss = torch.where(saturated, smooth_lead(logits, labels), loss)
     return -loss if targeted else loss
 
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from skinaudit.artifacts.attack_record import LEAD_GRADIENT, LOSS_GRADIENT, NEVER, NO_GRADIENT
 from skinaudit.artifacts.threat_model import Norm, ThreatModel
+from skinaudit.bench.tempered import Tempered
 from skinaudit.errors import InvalidInputError
 from skinaudit.trainer import ball
 from skinaudit.trainer.ascent import look
@@ -234,21 +235,11 @@ def test_losses_that_ignore_the_scale_of_the_logits(tiny: Tiny, loss: str, targe
         "targeted": targeted,
     }
     plain = pgd.attack(model, images, aims, generator=seeded(), keep="last", **settings)
-    scaled = pgd.attack(Louder(model, 1000), images, aims, generator=seeded(), keep="last", **settings)
+    scaled = pgd.attack(Tempered(model, 1000).eval(), images, aims, generator=seeded(), keep="last", **settings)
     assert ((plain - scaled).abs() < 1e-6).float().mean() > 0.99
     kept = pgd.attack(model, images, aims, generator=seeded(), **settings)
     before, after = ((model(points).argmax(1) == aims).float().mean() for points in (images, kept))
     assert after > before if targeted else after < before
-
-
-class Louder(nn.Module):
-    def __init__(self, model: nn.Module, factor: float) -> None:
-        super().__init__()
-        self.model, self.factor = model, factor
-
-    def forward(self, images: Tensor) -> Tensor:
-        answer: Tensor = self.model(images) * self.factor
-        return answer
 
 
 def test_cosine_steps_fall_from_twice_eps_to_a_twentieth_of_that() -> None:
