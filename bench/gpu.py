@@ -38,7 +38,8 @@ from skinaudit.engines.open import LIBRARIES
 from skinaudit.errors import InvalidInputError, MissingDependencyError, NoDeviceError, SkinauditError
 
 PARTS = (
-    "rounding", "session", "builds", "epochs", "attacks", "strong", "speed", "audits", "replays", "training", "compiled",
+    "rounding", "session", "gradients", "builds", "epochs", "attacks", "strong", "speed", "audits", "replays", "training",
+    "compiled",
 )  # fmt: skip
 """Files of `bench/gpu_parts` in the order in which they run: what others build on and what matters most comes first."""
 

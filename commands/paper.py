@@ -31,9 +31,9 @@ _SECTIONS = {
 
 
 @click.command(cls=GroupedCommand, sections=_SECTIONS, short_help="Repeat the study that skinaudit starts from.")
-@click.option("--scale", type=click.Choice(["full", "gpu", "cpu", "tiny"]), default="cpu", show_default=True,
-              help="full: 224x224, the paper's networks and recipe, for a GPU. gpu: the same size in minutes. cpu: 64x64, "
-              "hours on two cores. tiny: seconds, to try the command.")  # fmt: skip
+@click.option("--scale", type=click.Choice(["full", "gpu", "gpu-64", "cpu", "tiny"]), default="cpu", show_default=True,
+              help="full: 224x224, the paper's networks and recipe, for a GPU. gpu: the same size in minutes. gpu-64: "
+              "64x64, minutes on a GPU. cpu: 64x64, hours on two cores. tiny: seconds, to try the command.")  # fmt: skip
 @click.option("--config", type=click.Path(path_type=Path), default=None, metavar="FILE.toml",
               help="Settings instead of those of a scale.")  # fmt: skip
 @click.option("--show", is_flag=True, help="Print the settings as TOML and the stages in their order, and stop.")

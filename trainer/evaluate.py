@@ -66,20 +66,21 @@ def pgd_predictions(
     threat_model: ThreatModel,
     steps: int,
     seed: int,
-    batch: int = 200,
+    batch: int | None = None,
     progress: Progress | None = None,
 ) -> NDArray[np.int64]:
     """Predictions (N,) under PGD with falling steps, for measuring, not for storing.
 
     With large first steps most images are decided early, and the small last ones find more than steps of one size do. An
-    image leaves once it is broken by STOP_MARGIN or held by SETTLE. images: uint8 (N, 3, H, W). labels: int64 (N,). The
-    model must be in evaluation mode, best folded. Computed in fp32 on any device.
+    image leaves once it is broken by STOP_MARGIN or held by SETTLE. images: uint8 (N, 3, H, W). labels: int64 (N,). batch:
+    images attacked at once; by default what suits the device. The model must be in evaluation mode, best folded. Computed
+    in fp32 on any device.
     """
     device = device_of(model)
     model = few_sizes(fused(model), device)
     generator = torch.Generator(device).manual_seed(seed)
     answers = []
-    for part in slices(len(labels), batch):
+    for part in slices(len(labels), batch or _attacked_at_once(images, device)):
         truth = torch.from_numpy(labels[part]).to(device)
         perturbed = pgd.attack(
             model, to_pixels(images[part], device=device), truth,
@@ -91,6 +92,11 @@ def pgd_predictions(
         if progress is not None:
             progress(part.stop, len(labels))
     return np.concatenate(answers)
+
+
+def _attacked_at_once(images: NDArray[np.uint8], device: torch.device) -> int:
+    """Enough images to keep a GPU busy, and no more than its memory holds the activations of."""
+    return 200 if device.type == "cpu" else max(32, 2**22 // (images.shape[-1] * images.shape[-2]))
 
 
 def one_class(predictions: NDArray[np.int64], labels: NDArray[np.int64]) -> tuple[int, float] | None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from skinaudit.trainer.recorded_passes import RecordedPasses
+
 LEAST = 32
 """A smaller batch takes a GPU as long as one of this size."""
 
@@ -18,20 +20,19 @@ class FewSizes(nn.Module):
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model = model
+        self._passes = RecordedPasses(model)
         self.train(model.training)
 
     def forward(self, images: Tensor) -> Tensor:
         """The model's answers (N, ...) to images (N, 3, H, W). Gradients reach the images as without filling."""
         missing = filled_size(len(images)) - len(images)
         if not len(images) or not missing:
-            answer: Tensor = self.model(images)
-            return answer
+            return self._passes(images)
         filling = images[-1:].detach().expand(missing, *images.shape[1:])
         filled = torch.cat([images, filling])
         if images.is_contiguous(memory_format=torch.channels_last):
             filled = filled.contiguous(memory_format=torch.channels_last)
-        answer = self.model(filled)
-        return answer[: len(images)]
+        return self._passes(filled)[: len(images)]
 
 
 def few_sizes(model: nn.Module, device: torch.device) -> nn.Module:

@@ -11,7 +11,8 @@ from skinaudit.artifacts.threat_model import ThreatModel
 from skinaudit.trainer.hardening_choice import hardening_of
 from skinaudit.trainer.recipes import Hardening, Recipe, adapted
 
-BASELINE, STANDARD = "pgd", "standard"
+BASELINE, STANDARD, PLAIN = "pgd", "standard", "plain pgd"
+"""PGD with our recipe; no hardening; PGD as Madry et al. trained: every class counts alike, no average, no warm-up."""
 
 
 @dataclass(frozen=True)
@@ -72,10 +73,19 @@ _BALANCED = {"class_weighting": 1.0}
 _SLOW = {"averaging": 0.999}
 _ADJUSTED = {"class_weighting": 0.0, "logit_adjustment": 1.0}
 _HALF = Fraction(3, 2)
+_FROM_IMAGENET = {"learning_rate": 3e-3, **_ADJUSTED, **_AFFINE}
+
+
+def _adjusted(name: str, hardening: str = "pgd", *, recipe: Mapping[str, Any] | None = None, **others: Any) -> Candidate:
+    """From ImageNet weights, with adjusted logits and affine images, and one difference."""
+    fields = {"pretrained": True, "warm_up": 0.2, "ramp": 0.1, **others}
+    return Candidate(name, hardening, {**_FROM_IMAGENET, **(recipe or {})}, **fields)
+
 
 CANDIDATES: tuple[Candidate, ...] = (
     Candidate(STANDARD, "none"),
     Candidate(BASELINE),
+    Candidate(PLAIN, recipe={"class_weighting": 0.0, "averaging": 0.0}, warm_up=0.0, ramp=0.0),
     Candidate("trades", "trades:beta=6"),
     Candidate("mart", "mart"),
     Candidate("fgsm-rs", "fgsm-rs"),
@@ -111,10 +121,18 @@ CANDIDATES: tuple[Candidate, ...] = (
         "imagenet wider", pretrained=True, warm_up=0.2, ramp=0.1, wider=_HALF,
         recipe={"learning_rate": 3e-3, **_BALANCED, **_AFFINE, **_SLOW},
     ),
-    Candidate(
-        "imagenet adjusted", pretrained=True, warm_up=0.2, ramp=0.1,
-        recipe={"learning_rate": 3e-3, **_ADJUSTED, **_AFFINE},
-    ),
+    _adjusted("imagenet adjusted"),
+    _adjusted("adjusted two steps", steps=2),
+    _adjusted("adjusted one step", steps=1),
+    _adjusted("adjusted fast", "fgsm-rs"),
+    _adjusted("adjusted trades", "trades:beta=3"),
+    _adjusted("adjusted awp", steps=2, awp=0.005),
+    _adjusted("adjusted wider", wider=_HALF),
+    _adjusted("adjusted early", warm_up=0.05, ramp=0.2),
+    _adjusted("adjusted slow average", recipe=_SLOW),
+    _adjusted("adjusted slow rate", recipe={"learning_rate": 1e-3}),
+    _adjusted("adjusted smoothing", recipe={"label_smoothing": 0.1}),
+    _adjusted("adjusted strongly", recipe={"logit_adjustment": 1.5}),
     Candidate(
         "imagenet malignant", "fgsm-rs", pretrained=True, warm_up=0.2, ramp=0.1, costs=1.5, malignant=_HALF,
         recipe={"learning_rate": 3e-3, **_BALANCED, **_AFFINE},

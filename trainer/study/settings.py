@@ -123,6 +123,16 @@ SCALES: Mapping[str, StudySettings] = {
             _architecture("vgg16_bn", 1.0, paper=Fit(9, 128, 0.01), default=Fit(8, 128, 1e-3)),
         ),
     ),
+    # As small as on a CPU, with wider networks and more epochs: minutes on a GPU.
+    "gpu-64": StudySettings(
+        scale="gpu-64", size=64, images=0, eps="2/255", attack_steps=40, hardening_steps=3, precision="usual", seeds=1,
+        splits=("lesion", "paper"), recipes=("paper", "default"),
+        autoattack=AutoAttackSettings(images=300, steps=100, targets=6, queries=1000),
+        architectures=(
+            _architecture("mobilenet", 1.0, paper=Fit(30, 64, 0.0), default=Fit(30, 64, 0.0)),
+            _architecture("vgg16_bn", 0.25, paper=Fit(30, 64, 0.01), default=Fit(30, 64, 1e-3)),
+        ),
+    ),
     "cpu": StudySettings(
         scale="cpu", size=64, images=0, eps="2/255", attack_steps=40, hardening_steps=3, precision="usual", seeds=1,
         splits=("lesion", "paper"), recipes=("paper", "default"),

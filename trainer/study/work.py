@@ -107,7 +107,8 @@ def _train(place: Workplace, model: StudyModel, report: Reporter) -> None:
 
 def _computing(settings: StudySettings) -> Computing:
     device = training_device()
-    return Computing(usual_precision(device) if settings.precision == "usual" else settings.precision)
+    precision = usual_precision(device) if settings.precision == "usual" else settings.precision
+    return Computing(precision, cuda_graphs=device.type == "cuda")
 
 
 def _answer(place: Workplace, model: StudyModel, crafted_on: StudyModel) -> None:
