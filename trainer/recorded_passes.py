@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 from collections.abc import Callable
 from typing import Any, cast
@@ -56,7 +57,10 @@ class _Pair:
         sample = images.detach().clone().requires_grad_(torch.is_grad_enabled() and images.requires_grad)
         # A function instead of the module: torch replaces the forward method of a module that it records.
         record = cast(Callable[..., Callable[[Tensor], Tensor]], torch.cuda.make_graphed_callables)
-        self._replay = record(lambda batch: model(batch), (sample,))
+        with warnings.catch_warnings():
+            # torch warms up on another stream, and warns of weights whose gradients were added up there. There are none.
+            warnings.filterwarnings("ignore", message="The AccumulateGrad node's stream")
+            self._replay = record(lambda batch: model(batch), (sample,))
         self.number = 0
 
     def __call__(self, images: Tensor) -> Tensor:
