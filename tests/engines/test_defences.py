@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from skinaudit.engines import defences
+from skinaudit.engines.defences import quilting
 from skinaudit.engines.defended import defended
 from skinaudit.errors import InvalidInputError
 
@@ -38,6 +39,33 @@ def test_quilting_finds_patches_of_its_own_training_image() -> None:
     """With every patch of the image in the library, the nearest ones put it together again."""
     defence = defences.parse("quilting:nearest=1,overlap=0,patch=4,patches=20000", examples=np.stack([IMAGE]))
     assert np.array_equal(defence.fixed(IMAGE, draw=0), IMAGE)
+
+
+@pytest.mark.parametrize("patches", [20, 499, 500, 503, 2000])
+def test_quilting_draws_from_the_nearest_patches_only(patches: int) -> None:
+    """Each square is one of its ten nearest, by distances computed one after the other, and each of these is drawn."""
+    settings = f"quilting:overlap=0,patch=4,nearest=10,patches={patches}"
+    defence = defences.parse(settings, examples=EXAMPLES)
+    library = quilting._squares(EXAMPLES, 4, patches)
+    drawn = set()
+    for draw in range(60):
+        square = defence.fixed(IMAGE, draw=draw)[:, 4:8, 8:12].astype(float).ravel()
+        apart = [
+            float(np.square(IMAGE[:, 4:8, 8:12].astype(float).ravel() - other).sum()) for other in library.astype(float)
+        ]
+        number = next(number for number, other in enumerate(library) if np.array_equal(other, square))
+        assert apart[number] <= sorted(apart)[9]
+        drawn.add(apart[number])
+    assert drawn == set(sorted(apart)[:10])
+
+
+def test_quilting_with_other_training_images_uses_those() -> None:
+    others = 255 - EXAMPLES
+    images = [
+        defences.parse("quilting", examples=examples).fixed(IMAGE, draw=0) for examples in (EXAMPLES, others, EXAMPLES)
+    ]
+    assert np.array_equal(images[0], images[2])
+    assert not np.array_equal(images[0], images[1])
 
 
 def test_the_factors_of_a_crop_are_the_crop() -> None:
