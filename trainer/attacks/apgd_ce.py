@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from skinaudit.artifacts.threat_model import ThreatModel
-from skinaudit.trainer.ascent.losses import smooth_lead
+from skinaudit.trainer.ascent.losses import even_lead
 from skinaudit.trainer.ascent.starts import check_counts, check_settle, from_starts
 from skinaudit.trainer.attack_trace import AttackTrace
 
@@ -29,7 +29,7 @@ def attack(
     settle: float | None = None,
     trace: AttackTrace | None = None,
 ) -> Tensor:
-    """Increase the cross-entropy, as the smooth lead, from random starts.
+    """Increase the cross-entropy, as a lead that does not depend on the scale of the logits, from random starts.
 
     Shapes, dtypes and `targeted` as in pgd-dlr. A broken image is not started again. stop_margin: if given, an image leaves
     when a wrong class leads by more; for measuring, not for storing. settle: only with stop_margin, and
@@ -39,6 +39,6 @@ def attack(
     check_counts("apgd-ce", steps=steps, restarts=restarts)
     check_settle("apgd-ce", settle, stop_margin=stop_margin, trace=trace, targeted=targeted)
     return from_starts(
-        model, images, labels, loss=smooth_lead, threat_model=threat_model, generator=generator, steps=steps,
+        model, images, labels, loss=even_lead, threat_model=threat_model, generator=generator, steps=steps,
         restarts=restarts, targeted=targeted, stop_margin=stop_margin, settle=settle, trace=trace,
     )  # fmt: skip

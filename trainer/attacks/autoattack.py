@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from skinaudit.artifacts.threat_model import ThreatModel
 from skinaudit.trainer import ball
 from skinaudit.trainer.ascent.look import Worst, answer
-from skinaudit.trainer.ascent.losses import cross_entropy, margin
+from skinaudit.trainer.ascent.losses import even_lead, margin
 from skinaudit.trainer.ascent.starts import check_counts, check_settle, climb_standing, towards_classes
 from skinaudit.trainer.attack_trace import AttackTrace
 from skinaudit.trainer.attacks.fab_t import walk_boundaries
@@ -69,7 +69,7 @@ def attack(
             "stop_margin": stop_margin,
             "settle": settle,
         }
-        climb_standing(model, images, labels, loss=cross_entropy, generator=generator, **given)
+        climb_standing(model, images, labels, loss=even_lead, generator=generator, **given)
         towards_classes(model, images, labels, generator=generator, targets=targets, **given)
         walk_boundaries(model, images, labels, targets=targets, **given)
 

@@ -14,7 +14,7 @@ from skinaudit.errors import InvalidInputError
 from skinaudit.trainer import attacks, ball
 from skinaudit.trainer.ascent.adaptive import too_slow
 from skinaudit.trainer.ascent.look import Worst
-from skinaudit.trainer.ascent.losses import cross_entropy
+from skinaudit.trainer.ascent.losses import even_lead
 from skinaudit.trainer.ascent.starts import climb_standing, standing_pairs
 from skinaudit.trainer.attacks import autoattack
 from skinaudit.trainer.attacks.fab_t import walk_boundaries
@@ -190,7 +190,7 @@ def test_a_run_on_all_classes_that_gains_nothing_more_ends_after_a_fifth_of_its_
         model = Counting(Level()).eval()
         images, labels = torch.full((2, 3, SIZE, SIZE), 100 / 255), torch.zeros(2, dtype=torch.int64)
         climb_standing(
-            model, images, labels, worst=Worst(images, labels), loss=cross_entropy, threat_model=EPS,
+            model, images, labels, worst=Worst(images, labels), loss=even_lead, threat_model=EPS,
             generator=torch.Generator().manual_seed(0), steps=20, stop_margin=0.0, settle=settle,
         )  # fmt: skip
         return model.gradients
