@@ -148,7 +148,6 @@ CONTESTS: Mapping[str, Contest] = {
     }, costly=True),
     "APGD-CE-50": _apgd("ce", 50),
     "APGD-DLR-50": _apgd("dlr", 50),
-    "APGD-CE-100, measuring": replace(_apgd("ce", 100), ours="apgd-ce:stop_margin=0.05,settle=2.0"),
     "APGD-T-25": _apgd_t(25),
     "FAB-T-25": _fab_t(25),
     "Square-500": _square(500),

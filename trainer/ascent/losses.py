@@ -11,9 +11,6 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-_SPREAD = 5.0
-"""Chosen among 5, 10 and 20 on images that are in no figure of the results."""
-
 Loss = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 
 _TINY = 1e-12  # smallest spread of the logits; avoids a division by 0 if all are 0
@@ -61,18 +58,6 @@ def cross_entropy(logits: Tensor, labels: Tensor, aims: Tensor | None = None) ->
         return margin(logits, labels, aims)
     first, second = logits.detach().topk(2, dim=1).values.unbind(1)
     return smooth_lead(logits / (first - second).clamp_min(_TINY).view(-1, 1), labels, aims)
-
-
-def even_lead(logits: Tensor, labels: Tensor, aims: Tensor | None = None) -> Tensor:
-    """Smooth lead of logits that are scaled to a spread of five. The factor is treated as a constant.
-
-    For Auto-PGD, which compares points. Unlike the lead of the largest logit, the spread does not vanish at the boundary,
-    so the same wrong classes count there. With two classes the smooth lead is the margin, see `cross_entropy`.
-    """
-    if logits.shape[1] == 2:
-        return margin(logits, labels, aims)
-    spread = logits.detach().amax(1) - logits.detach().amin(1)
-    return smooth_lead(logits * (_SPREAD / spread.clamp_min(_TINY)).view(-1, 1), labels, aims)
 
 
 def smooth_lead(logits: Tensor, labels: Tensor, aims: Tensor | None = None) -> Tensor:

@@ -25,16 +25,6 @@ def check_counts(name: str, **counts: int) -> None:
         raise InvalidInputError(f"{name}: {', '.join(f'{key} {count}' for key, count in counts.items())}: must be positive")
 
 
-def check_settle(
-    name: str, settle: float | None, *, stop_margin: float | None, trace: AttackTrace | None, targeted: bool = False
-) -> None:
-    """Raise InvalidInputError unless settle is None, or at least 1 with a stop_margin, without a trace and untargeted."""
-    if settle is not None and (stop_margin is None or settle < 1 or trace is not None or targeted):
-        raise InvalidInputError(
-            f"{name}: settle {settle}: give at least 1, together with stop_margin, without targeted and without a trace"
-        )
-
-
 def from_starts(
     model: nn.Module,
     images: Tensor,
@@ -47,12 +37,11 @@ def from_starts(
     restarts: int,
     targeted: bool,
     stop_margin: float | None,
-    settle: float | None,
     trace: AttackTrace | None,
 ) -> Tensor:
     """Auto-PGD with `steps` steps from each of `restarts` random starts. Broken images are not started again.
 
-    Shapes and returned value as in pgd_dlr; stop_margin and settle as in `adapt`.
+    Shapes and returned value as in pgd_dlr; stop_margin as in `adapt`.
     """
     worst = Worst(images, labels, targeted=targeted, trace=trace)
     if trace is not None:
@@ -60,7 +49,7 @@ def from_starts(
     for _ in range(restarts):
         climb_standing(
             model, images, labels, worst=worst, loss=loss, threat_model=threat_model, generator=generator, steps=steps,
-            targeted=targeted, stop_margin=stop_margin, settle=settle,
+            targeted=targeted, stop_margin=stop_margin,
         )  # fmt: skip
     return worst.images
 

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from skinaudit.artifacts.threat_model import ThreatModel
-from skinaudit.trainer.ascent.losses import even_lead
-from skinaudit.trainer.ascent.starts import check_counts, check_settle, from_starts
+from skinaudit.trainer.ascent.losses import smooth_lead
+from skinaudit.trainer.ascent.starts import check_counts, from_starts
 from skinaudit.trainer.attack_trace import AttackTrace
 
-SETTINGS: dict[str, Any] = {"steps": 100, "restarts": 1, "targeted": False, "stop_margin": None, "settle": None}
+SETTINGS: dict[str, Any] = {"steps": 100, "restarts": 1, "targeted": False, "stop_margin": None}
 
 
 def attack(
@@ -26,19 +26,15 @@ def attack(
     restarts: int = 1,
     targeted: bool = False,
     stop_margin: float | None = None,
-    settle: float | None = None,
     trace: AttackTrace | None = None,
 ) -> Tensor:
-    """Increase the cross-entropy, as a lead that does not depend on the scale of the logits, from random starts.
+    """Increase the cross-entropy, as the smooth lead, from random starts.
 
     Shapes, dtypes and `targeted` as in pgd-dlr. A broken image is not started again. stop_margin: if given, an image leaves
-    when a wrong class leads by more; for measuring, not for storing. settle: only with stop_margin, and
-    neither targeted nor with a trace. An image then also leaves if it probably stands, see `adapt`. Raises
-    InvalidInputError for counts below 1.
+    when a wrong class leads by more; for measuring, not for storing. Raises InvalidInputError for counts below 1.
     """
     check_counts("apgd-ce", steps=steps, restarts=restarts)
-    check_settle("apgd-ce", settle, stop_margin=stop_margin, trace=trace, targeted=targeted)
     return from_starts(
-        model, images, labels, loss=even_lead, threat_model=threat_model, generator=generator, steps=steps,
-        restarts=restarts, targeted=targeted, stop_margin=stop_margin, settle=settle, trace=trace,
+        model, images, labels, loss=smooth_lead, threat_model=threat_model, generator=generator, steps=steps,
+        restarts=restarts, targeted=targeted, stop_margin=stop_margin, trace=trace,
     )  # fmt: skip

@@ -9,10 +9,10 @@ from torch import Tensor, nn
 
 from skinaudit.artifacts.threat_model import ThreatModel
 from skinaudit.trainer.ascent.losses import dlr, margin
-from skinaudit.trainer.ascent.starts import check_counts, check_settle, from_starts
+from skinaudit.trainer.ascent.starts import check_counts, from_starts
 from skinaudit.trainer.attack_trace import AttackTrace
 
-SETTINGS: dict[str, Any] = {"steps": 100, "restarts": 1, "targeted": False, "stop_margin": None, "settle": None}
+SETTINGS: dict[str, Any] = {"steps": 100, "restarts": 1, "targeted": False, "stop_margin": None}
 
 
 def attack(
@@ -26,7 +26,6 @@ def attack(
     restarts: int = 1,
     targeted: bool = False,
     stop_margin: float | None = None,
-    settle: float | None = None,
     trace: AttackTrace | None = None,
 ) -> Tensor:
     """Increase the difference of logits ratio, which does not depend on the scale of the logits, from random starts.
@@ -34,13 +33,10 @@ def attack(
     If `targeted`, the ratio could rise just because the spread grows, so the margin is used instead.
 
     Shapes, dtypes and `targeted` as in pgd-dlr. A broken image is not started again. stop_margin: if given, an image leaves
-    when a wrong class leads by more; for measuring, not for storing. settle: only with stop_margin, and
-    neither targeted nor with a trace. An image then also leaves if it probably stands, see `adapt`. Raises
-    InvalidInputError for counts below 1.
+    when a wrong class leads by more; for measuring, not for storing. Raises InvalidInputError for counts below 1.
     """
     check_counts("apgd-dlr", steps=steps, restarts=restarts)
-    check_settle("apgd-dlr", settle, stop_margin=stop_margin, trace=trace, targeted=targeted)
     return from_starts(
         model, images, labels, loss=margin if targeted else dlr, threat_model=threat_model, generator=generator,
-        steps=steps, restarts=restarts, targeted=targeted, stop_margin=stop_margin, settle=settle, trace=trace,
+        steps=steps, restarts=restarts, targeted=targeted, stop_margin=stop_margin, trace=trace,
     )  # fmt: skip

@@ -8,10 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from skinaudit.artifacts.threat_model import ThreatModel
+from skinaudit.errors import InvalidInputError
 from skinaudit.trainer import ball
 from skinaudit.trainer.ascent.look import Worst, answer
-from skinaudit.trainer.ascent.losses import even_lead, margin
-from skinaudit.trainer.ascent.starts import check_counts, check_settle, climb_standing, towards_classes
+from skinaudit.trainer.ascent.losses import margin, smooth_lead
+from skinaudit.trainer.ascent.starts import check_counts, climb_standing, towards_classes
 from skinaudit.trainer.attack_trace import AttackTrace
 from skinaudit.trainer.attacks.fab_t import walk_boundaries
 from skinaudit.trainer.attacks.square import search
@@ -54,7 +55,8 @@ def attack(
     Shapes and dtypes as in pgd-dlr. Raises InvalidInputError for counts below 1 and for an invalid settle.
     """
     check_counts("autoattack", steps=steps, targets=targets, queries=queries)
-    check_settle("autoattack", settle, stop_margin=stop_margin, trace=trace)
+    if settle is not None and (stop_margin is None or settle < 1 or trace is not None):
+        raise InvalidInputError(f"autoattack: settle {settle}: give at least 1, together with stop_margin, and no trace")
     targets = min(targets, answer(model, images[:1]).shape[1] - 1)
     worst = _OnGrid(model, images, labels, threat_model=threat_model, trace=trace)
     if trace is not None:
@@ -69,7 +71,7 @@ def attack(
             "stop_margin": stop_margin,
             "settle": settle,
         }
-        climb_standing(model, images, labels, loss=even_lead, generator=generator, **given)
+        climb_standing(model, images, labels, loss=smooth_lead, generator=generator, **given)
         towards_classes(model, images, labels, generator=generator, targets=targets, **given)
         walk_boundaries(model, images, labels, targets=targets, **given)
 

@@ -13,7 +13,7 @@ from skinaudit.artifacts.attack_record import NEVER, NO_GRADIENT
 from skinaudit.artifacts.threat_model import Norm, ThreatModel
 from skinaudit.errors import InvalidInputError
 from skinaudit.trainer import attacks
-from skinaudit.trainer.ascent.losses import cross_entropy, even_lead, smooth_lead
+from skinaudit.trainer.ascent.losses import cross_entropy, smooth_lead
 from skinaudit.trainer.attack_trace import AttackTrace
 
 EPS = {"linf": Fraction(8), "l2": Fraction(64)}
@@ -138,7 +138,7 @@ def test_black_and_white_pixels_move_too(name: str, classes: int) -> None:
 def test_the_rescaled_cross_entropy_of_two_classes_tells_better_points() -> None:
     """Divided by its own size it would be -1 wherever the true class leads, and Auto-PGD could not compare two points."""
     logits = torch.tensor([[3.0, 1.0], [3.0, 2.0], [1.0, 4.0]])
-    for loss in (cross_entropy, even_lead, smooth_lead):
+    for loss in (cross_entropy, smooth_lead):
         assert loss(logits, torch.zeros(3, dtype=torch.int64)).tolist() == [-2.0, -1.0, 3.0]
 
 
@@ -249,20 +249,9 @@ def test_close_to_the_boundary_all_wrong_classes_that_are_near_count() -> None:
     """Auto-PGD compares points by this loss, so it must not be rescaled by a lead that vanishes at the boundary."""
     far, near = (torch.tensor([[3.0, wrong, wrong - 0.01, -2.0]], requires_grad=True) for wrong in (1.0, 2.99))
     label = torch.zeros(1, dtype=torch.int64)
-    for loss in (smooth_lead, even_lead):
-        values = [loss(logits, label) for logits in (far, near)]
-        assert float(values[1].detach()) > float(values[0].detach())
-        (gradient,) = torch.autograd.grad(values[1], near)
-        assert 0.4 < float(gradient[0, 2] / gradient[0, 1:].sum()) < 0.5
+    values = [smooth_lead(logits, label) for logits in (far, near)]
+    assert float(values[1].detach()) > float(values[0].detach())
+    (gradient,) = torch.autograd.grad(values[1], near)
+    assert 0.4 < float(gradient[0, 2] / gradient[0, 1:].sum()) < 0.5
     (only_first,) = torch.autograd.grad(cross_entropy(near, label), near)
     assert float(only_first[0, 2] / only_first[0, 1:].sum()) < 0.3
-
-
-def test_the_even_lead_does_not_depend_on_the_scale_and_is_positive_where_a_wrong_class_leads() -> None:
-    logits = torch.randn(200, 7, generator=torch.Generator().manual_seed(0))
-    labels = torch.randint(0, 7, (200,), generator=torch.Generator().manual_seed(1))
-    values = even_lead(logits, labels)
-    for factor in (1e-6, 0.1, 35, 1e6):
-        torch.testing.assert_close(even_lead(factor * logits, labels), values)
-    assert (values > 0)[logits.argmax(1) != labels].all()
-    assert torch.isfinite(even_lead(torch.zeros(2, 7), labels[:2])).all()
