@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import warnings
 from collections import Counter
 from collections.abc import Callable
@@ -9,12 +10,17 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.dropout import _DropoutNd
 
 _CALLS = 4
 """Calls with a shape before it is recorded: a recording takes as long as several calls."""
 
 _MOST_VALUES = 3 * 2**21
-"""Larger batches are computed as they are: they keep a GPU busy, and each graph keeps its activations."""
+"""Larger batches are computed as they are: they keep a GPU busy, and each recording keeps its activations."""
+
+_KEPT = 3
+"""Recordings that are kept; the oldest one goes first. Batches shrink during an attack, so old shapes rarely come back."""
 
 _REPEATABLE = ("torch.nn.", "torchvision.models.", "torchvision.ops.misc", "skinaudit.trainer.models")
 """Modules whose layers compute the same function at each call, without random numbers or decisions of Python."""
@@ -42,8 +48,18 @@ class RecordedPasses:
             self._calls[shape] += 1
             if self._calls[shape] <= _CALLS:
                 return cast(Tensor, self._model(images))
+            self._calls[shape] = 0
+            while len(self._recorded) >= _KEPT:
+                self._recorded.pop(next(iter(self._recorded)))
+                gc.collect()
             self._recorded[shape] = _Pair(self._model, images)
         return self._recorded[shape](images)
+
+    def release(self) -> None:
+        """Give the memory of all recordings back. They lie in reference cycles of torch, so this needs a collection."""
+        if self._recorded:
+            self._recorded.clear()
+            gc.collect()
 
 
 def _on_gpu(images: Tensor) -> bool:
@@ -60,36 +76,51 @@ class _Pair:
         with warnings.catch_warnings():
             # torch warms up on another stream, and warns of weights whose gradients were added up there. There are none.
             warnings.filterwarnings("ignore", message="The AccumulateGrad node's stream")
-            self._replay = record(lambda batch: model(batch), (sample,))
+            self.replay = record(lambda batch: model(batch), (sample,))
         self.number = 0
 
     def __call__(self, images: Tensor) -> Tensor:
         self.number += 1
         # Inside the graph, answers and gradients always lie in the same place. Both are copied out of it.
-        answer: Tensor = _Copied.apply(self._replay(_Copied.apply(images, None)), self)
-        return answer
+        own = cast(Tensor, _Copied.apply(images))
+        return cast(Tensor, _Answered.apply(self.replay(own), own.detach(), self))
 
 
 class _Copied(torch.autograd.Function):
-    """A copy, whose gradient is a copy, too. pair: refuses the gradient if the pair has been called since."""
+    """A copy, whose gradient is a copy, too."""
 
     @staticmethod
-    def forward(context: Any, values: Tensor, pair: _Pair | None) -> Tensor:
-        context.pair, context.number = pair, 0 if pair is None else pair.number
+    def forward(context: Any, values: Tensor) -> Tensor:
         return values.clone()
 
     @staticmethod
-    def backward(context: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        if context.pair is not None and context.pair.number != context.number:
+    def backward(context: Any, *gradients: Tensor) -> Tensor:
+        return gradients[0].clone()
+
+
+class _Answered(torch.autograd.Function):
+    """A copy of answers that watches the activations behind them, which the backward pass overwrites."""
+
+    @staticmethod
+    def forward(context: Any, answers: Tensor, images: Tensor, pair: _Pair) -> Tensor:
+        context.images, context.pair, context.number, context.used = images, pair, pair.number, False
+        return answers.clone()
+
+    @staticmethod
+    def backward(context: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        if context.pair.number != context.number:
             raise RuntimeError("the activations of this answer have been overwritten by a later one")
-        return gradients[0].clone(), None
+        if context.used:  # another gradient of the same answers: the activations are computed once more
+            with torch.no_grad():
+                context.pair.replay(context.images)
+        context.used = True
+        return gradients[0].clone(), None, None
 
 
 def can_be_recorded(model: nn.Module) -> bool:
-    """Whether every layer is known to compute the same function at each call, with frozen weights."""
+    """Whether every layer is known to compute the same function at each call, with frozen weights and without hooks."""
     modules = list(model.modules())
     known = all(f"{type(module).__module__}.".startswith(_REPEATABLE) for module in modules)
-    training = any(
-        module.training and isinstance(module, (nn.Dropout, nn.modules.batchnorm._BatchNorm)) for module in modules
-    )
-    return known and not training and not any(weight.requires_grad for weight in model.parameters())
+    changing = any(module.training and isinstance(module, (_DropoutNd, nn.RReLU, _BatchNorm)) for module in modules)
+    hooked = any(module._forward_hooks or module._forward_pre_hooks or module._backward_hooks for module in modules)
+    return known and not changing and not hooked and not any(weight.requires_grad for weight in model.parameters())

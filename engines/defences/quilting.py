@@ -82,7 +82,7 @@ _ONE_CUTS = threading.Lock()
 
 
 def _library_of(examples: NDArray[np.uint8], patch: int, patches: int) -> _Library:
-    """The squares of these images; cut once for calls that follow each other."""
+    """The squares of these images; cut once for calls that follow each other. The images must not change in between."""
     with _ONE_CUTS:
         for last in _LAST:
             if last.images is examples and (last.patch, len(last.squares)) == (patch, patches):

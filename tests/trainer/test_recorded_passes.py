@@ -25,7 +25,10 @@ def model() -> nn.Module:
 
 
 class Recorder:
-    """Stands in for torch's: answers and gradients of all calls with one recording lie in the same memory."""
+    """Stands in for torch's: answers and gradients of all calls with one recording lie in the same memory.
+
+    A backward pass overwrites the activations, so a second one without a forward pass gives NaN.
+    """
 
     def __init__(self) -> None:
         self.shapes: list[tuple[int, ...]] = []
@@ -34,12 +37,14 @@ class Recorder:
         (sample,) = samples
         self.shapes.append(tuple(sample.shape))
         answers, gradients = function(sample.detach()).clone(), torch.zeros_like(sample)
+        activations = {"there": False}
 
         class Replay(torch.autograd.Function):
             @staticmethod
             def forward(context: Any, images: Tensor) -> Tensor:
                 sample.data.copy_(images)
                 answers.copy_(function(sample.detach()))
+                activations["there"] = True
                 return answers.detach()
 
             @staticmethod
@@ -47,6 +52,9 @@ class Recorder:
                 with torch.enable_grad():
                     leaf = sample.detach().clone().requires_grad_()
                     gradients.copy_(torch.autograd.grad(function(leaf), leaf, gradient[0])[0])
+                if not activations["there"]:
+                    gradients.fill_(torch.nan)
+                activations["there"] = False
                 return gradients.detach()
 
         return Replay.apply  # type: ignore[no-any-return]
@@ -101,6 +109,34 @@ def test_a_gradient_that_comes_too_late_is_an_error(model: nn.Module, recorder: 
         torch.autograd.grad(answers.sum(), leaf)
 
 
+def test_several_gradients_of_the_same_answers_are_those_of_the_model(model: nn.Module, recorder: Recorder) -> None:
+    """DeepFool takes one for each class."""
+    passes = RecordedPasses(model)
+    for seed in range(CALLS):
+        leaves = [drawn(seed).requires_grad_() for _ in range(2)]
+        for number in range(3):
+            if number == 0:
+                answers = [function(leaf) for function, leaf in zip((model, passes), leaves, strict=True)]
+            expected, gradient = (
+                torch.autograd.grad(answer[:, number].sum(), leaf, retain_graph=True)[0]
+                for answer, leaf in zip(answers, leaves, strict=True)
+            )
+            assert torch.allclose(gradient, expected, atol=1e-6)
+    assert recorder.shapes
+
+
+def test_few_recordings_are_kept_and_none_after_the_release(model: nn.Module, recorder: Recorder) -> None:
+    passes = RecordedPasses(model)
+    for count in (5, 4, 3, 2, 1):
+        for seed in range(CALLS):
+            answers, _ = gradient_of(passes, drawn(seed, count=count))
+            assert torch.allclose(answers, model(drawn(seed, count=count)), atol=1e-6)
+    assert [shape[0] for shape in recorder.shapes] == [5, 4, 3, 2, 1]
+    assert [shape[0] for shape in passes._recorded] == [3, 2, 1]
+    passes.release()
+    assert not passes._recorded
+
+
 def test_large_batches_are_computed_as_they_are(
     model: nn.Module, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -125,7 +161,10 @@ def test_models_with_layers_of_their_own_or_weights_to_train_are_not_recorded(mo
     assert can_be_recorded(model)
     defence = defences.parse("jpeg")
     trained = build("mobilenet", width=0.1, size=32).eval()
-    for other in (Drawing(), nn.Sequential(model, Drawing()), Defended(model, defence), trained):
+    hooked, dropping = (folded(build("mobilenet", width=0.1, size=32).eval()) for _ in range(2))
+    hooked.register_forward_hook(lambda module, inputs, answers: answers + 1)
+    dropping.add_module("dropping", nn.Dropout2d().train())
+    for other in (Drawing(), nn.Sequential(model, Drawing()), Defended(model, defence), trained, hooked, dropping):
         assert not can_be_recorded(other)
     passes = RecordedPasses(Drawing())
     assert len({float(passes(drawn(0)).sum()) for _ in range(CALLS)}) == CALLS
@@ -145,3 +184,11 @@ def test_graphs_of_a_gpu_give_the_answers_and_gradients_of_the_model(architectur
         expected, slope = gradient_of(network, drawn(seed).cuda())
         assert torch.allclose(answers, expected, rtol=1e-3, atol=1e-5)
         assert torch.allclose(gradient, slope, rtol=1e-3, atol=1e-5)
+    leaves = [drawn(0).cuda().requires_grad_() for _ in range(2)]
+    both = [function(leaf) for function, leaf in zip((network, passes), leaves, strict=True)]
+    for number in range(3):
+        expected, gradient = (
+            torch.autograd.grad(answer[:, number].sum(), leaf, retain_graph=True)[0]
+            for answer, leaf in zip(both, leaves, strict=True)
+        )
+        assert torch.allclose(gradient, expected, rtol=1e-3, atol=1e-5)
