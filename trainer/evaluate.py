@@ -77,21 +77,20 @@ def pgd_predictions(
     in fp32 on any device.
     """
     device = device_of(model)
+    model = few_sizes(fused(model), device)
     generator = torch.Generator(device).manual_seed(seed)
     answers = []
-    with few_sizes(fused(model), device) as function:
-        for part in slices(len(labels), _attacked_at_once(images, device) if batch is None else batch):
-            truth = torch.from_numpy(labels[part]).to(device)
-            perturbed = pgd.attack(
-                function, to_pixels(images[part], device=device), truth,
-                threat_model=threat_model, generator=generator, steps=steps, schedule="cosine",
-                stop_margin=STOP_MARGIN, settle=SETTLE,
-            )  # fmt: skip
-            with torch.no_grad():
-                perturbed = perturbed.contiguous(memory_format=torch.channels_last)
-                answers.append(function(perturbed).argmax(1).cpu().numpy())
-            if progress is not None:
-                progress(part.stop, len(labels))
+    for part in slices(len(labels), _attacked_at_once(images, device) if batch is None else batch):
+        truth = torch.from_numpy(labels[part]).to(device)
+        perturbed = pgd.attack(
+            model, to_pixels(images[part], device=device), truth,
+            threat_model=threat_model, generator=generator, steps=steps, schedule="cosine",
+            stop_margin=STOP_MARGIN, settle=SETTLE,
+        )  # fmt: skip
+        with torch.no_grad():
+            answers.append(model(perturbed.contiguous(memory_format=torch.channels_last)).argmax(1).cpu().numpy())
+        if progress is not None:
+            progress(part.stop, len(labels))
     return np.concatenate(answers)
 
 

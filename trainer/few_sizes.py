@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import torch
 from torch import Tensor, nn
-
-from skinaudit.trainer.recorded_passes import RecordedPasses
 
 LEAST = 32
 """A smaller batch takes a GPU as long as one of this size."""
@@ -23,35 +18,25 @@ class FewSizes(nn.Module):
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model = model
-        self.passes = RecordedPasses(model)
         self.train(model.training)
 
     def forward(self, images: Tensor) -> Tensor:
         """The model's answers (N, ...) to images (N, 3, H, W). Gradients reach the images as without filling."""
         missing = filled_size(len(images)) - len(images)
         if not len(images) or not missing:
-            return self.passes(images)
+            answer: Tensor = self.model(images)
+            return answer
         filling = images[-1:].detach().expand(missing, *images.shape[1:])
         filled = torch.cat([images, filling])
         if images.is_contiguous(memory_format=torch.channels_last):
             filled = filled.contiguous(memory_format=torch.channels_last)
-        return self.passes(filled)[: len(images)]
+        answer = self.model(filled)
+        return answer[: len(images)]
 
 
-@contextmanager
-def few_sizes(model: nn.Module, device: torch.device) -> Iterator[nn.Module]:
-    """The model as it is for a CPU, which takes each size as it comes; wrapped for any other device.
-
-    At the end of the block the wrapped model's recordings give their memory back.
-    """
-    if device.type == "cpu" or isinstance(model, FewSizes):
-        yield model
-        return
-    wrapped = FewSizes(model)
-    try:
-        yield wrapped
-    finally:
-        wrapped.passes.release()
+def few_sizes(model: nn.Module, device: torch.device) -> nn.Module:
+    """The model as it is for a CPU, which takes each size as it comes; wrapped for any other device."""
+    return model if device.type == "cpu" else FewSizes(model)
 
 
 def filled_size(count: int) -> int:

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from skinaudit.bench.gpu_parts.part import Answer, Keep, Settings
+from skinaudit.bench.gpu_parts.recorded_passes import RecordedPasses
 from skinaudit.bench.hardening import finish
 from skinaudit.bench.report import table
 from skinaudit.bench.timing import interleaved
 from skinaudit.trainer.models import build, folded
-from skinaudit.trainer.recorded_passes import RecordedPasses
 from skinaudit.true_fp32 import true_fp32
 
 TITLE = "Input gradients"

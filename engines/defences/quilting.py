@@ -70,9 +70,8 @@ class _Library:
             apart = np.take_along_axis(filled, rows, axis=1)
         else:
             rows = np.broadcast_to(np.arange(apart.shape[1]), apart.shape)
-        first = np.sort(
-            np.argpartition(apart, count - 1, axis=1)[:, :count], axis=1
-        )  # so the first of equal ones comes first
+        # sorted, so that of two equally near squares the one with the smaller number comes first
+        first = np.sort(np.argpartition(apart, count - 1, axis=1)[:, :count], axis=1)
         order = np.argsort(np.take_along_axis(apart, first, axis=1), axis=1, kind="stable")
         return np.take_along_axis(rows, np.take_along_axis(first, order, axis=1), axis=1)
 

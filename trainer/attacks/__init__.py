@@ -120,10 +120,9 @@ def _of_evaluation(name: str, attack: Attack) -> Attack:
 
     @functools.wraps(attack)
     def checked(model: nn.Module, images: Tensor, *args: Any, **settings: Any) -> Tensor:
-        if not isinstance(model, nn.Module):
-            return attack(model, images, *args, **settings)
-        check_evaluation(model, where=name)
-        with few_sizes(fused(model), images.device) as function:
-            return attack(function, images, *args, **settings)
+        if isinstance(model, nn.Module):
+            check_evaluation(model, where=name)
+            model = few_sizes(fused(model), images.device)
+        return attack(model, images, *args, **settings)
 
     return checked

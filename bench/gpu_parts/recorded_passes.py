@@ -1,4 +1,7 @@
-"""The passes of a frozen model as CUDA graphs: with small batches, a GPU mostly waits for launches from Python."""
+"""The passes of a frozen model as CUDA graphs: with small batches, a GPU mostly waits for launches from Python.
+
+Measured by the part `gradients`. No attack uses it before its speed and its gradients are seen on a GPU.
+"""
 
 from __future__ import annotations
 

@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from skinaudit.bench.gpu_parts import recorded_passes
+from skinaudit.bench.gpu_parts.recorded_passes import RecordedPasses, can_be_recorded
 from skinaudit.engines import defences
-from skinaudit.trainer import recorded_passes
 from skinaudit.trainer.defended import Defended
 from skinaudit.trainer.models import build, folded
-from skinaudit.trainer.recorded_passes import RecordedPasses, can_be_recorded
 
 CALLS = 10
 
