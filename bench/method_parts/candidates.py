@@ -21,8 +21,8 @@ class Candidate:
 
     hardening: as `--hardening` takes it. recipe: fields that differ from the default recipe. wider: training eps as a
     multiple of the eps that is judged. malignant: the same for images of malignant classes alone, on top. costs: of all
-    malignant classes. pretrained: starts from the ImageNet weights given to the bench, at width 1. warm_up, ramp: shares of
-    the epochs.
+    malignant classes. clean_share: of each batch. pretrained: starts from the ImageNet weights given to the bench, at width
+    1. warm_up, ramp: shares of the epochs.
     """
 
     name: str
@@ -33,6 +33,7 @@ class Candidate:
     wider: Fraction = Fraction(1)
     malignant: Fraction = Fraction(1)
     costs: float = 1.0
+    clean_share: float | None = None
     pretrained: bool = False
     warm_up: float = 0.4
     ramp: float = 0.2
@@ -41,7 +42,8 @@ class Candidate:
     def work(self) -> str:
         """What decides the time of a hardened epoch."""
         parts = [self.hardening, "" if self.steps is None else f"steps {self.steps}", "AWP" if self.awp else ""]
-        parts += ["two radii" if self.malignant != 1 else "", "width 1" if self.pretrained else ""]
+        parts += ["two radii" if self.malignant != 1 else "", f"{self.clean_share:.0%} clean" if self.clean_share else ""]
+        parts += ["width 1" if self.pretrained else ""]
         parts += [str(self.recipe["augment"]) if "augment" in self.recipe else ""]
         return ", ".join(part for part in parts if part)
 
@@ -63,7 +65,7 @@ class Candidate:
         radius = eps * self.wider
         return hardening_of(
             self.hardening, recipe=recipe, threat_model=ThreatModel("linf", eps), steps=self.steps, warm_up=self.warm_up,
-            ramp=self.ramp, clean_share=None, batch_norm="eval", train_eps_255=radius, awp=self.awp,
+            ramp=self.ramp, clean_share=self.clean_share, batch_norm="eval", train_eps_255=radius, awp=self.awp,
             class_eps=dict.fromkeys(malignant, radius * self.malignant) if self.malignant != 1 else None,
         )  # fmt: skip
 
@@ -73,6 +75,8 @@ _BALANCED = {"class_weighting": 1.0}
 _SLOW = {"averaging": 0.999}
 _ADJUSTED = {"class_weighting": 0.0, "logit_adjustment": 1.0}
 _HALF = Fraction(3, 2)
+_NARROWER = {"wider": Fraction(1, 2)}
+_HALF_CLEAN = {"clean_share": 0.5}
 _FROM_IMAGENET = {"learning_rate": 3e-3, **_ADJUSTED, **_AFFINE}
 
 
@@ -125,6 +129,12 @@ CANDIDATES: tuple[Candidate, ...] = (
     _adjusted("adjusted two steps", steps=2),
     _adjusted("adjusted one step", steps=1),
     _adjusted("adjusted fast", "fgsm-rs"),
+    _adjusted("adjusted narrower", steps=2, **_NARROWER),
+    _adjusted("adjusted narrower one step", steps=1, **_NARROWER),
+    _adjusted("adjusted three quarters", steps=1, wider=Fraction(3, 4)),
+    _adjusted("adjusted half clean", steps=2, **_HALF_CLEAN),
+    _adjusted("adjusted half clean one step", steps=1, **_HALF_CLEAN),
+    _adjusted("adjusted trades light", "trades:beta=1", steps=2),
     _adjusted("adjusted trades", "trades:beta=3"),
     _adjusted("adjusted awp", steps=2, awp=0.005),
     _adjusted("adjusted wider", wider=_HALF),
