@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
 LEAST = 32
-"""A smaller batch takes a GPU as long as one of this size."""
+"""Size to which smaller batches are filled, however large their images are."""
+
+_LEAST_PIXELS = 128 * 64 * 64
+"""A batch of fewer pixels takes a GPU as long as one of so many: an H200 took 5.8 ms for 128 images, and 6.3 ms for 32."""
 
 
 class FewSizes(nn.Module):
@@ -22,7 +27,7 @@ class FewSizes(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """The model's answers (N, ...) to images (N, 3, H, W). Gradients reach the images as without filling."""
-        missing = filled_size(len(images)) - len(images)
+        missing = filled_size(len(images), side=images.shape[-1]) - len(images)
         if not len(images) or not missing:
             answer: Tensor = self.model(images)
             return answer
@@ -39,9 +44,9 @@ def few_sizes(model: nn.Module, device: torch.device) -> nn.Module:
     return model if device.type == "cpu" else FewSizes(model)
 
 
-def filled_size(count: int) -> int:
-    """The size to which a batch of `count` images is filled: two sizes for each doubling, LEAST at least."""
-    size = LEAST
+def filled_size(count: int, *, side: int) -> int:
+    """The size to which a batch of `count` square images is filled: two sizes for each doubling, and a least one."""
+    size = max(LEAST, 1 << math.ceil(math.log2(max(1, _LEAST_PIXELS / side**2))))
     while size < count:
         size = size * 3 // 2 if size & (size - 1) == 0 else size * 4 // 3
     return size

@@ -76,11 +76,12 @@ def measure(settings: Settings, keep: Keep) -> Answer:
         return Answer(f"{caption}\n\n{table(('attack', 'seconds', 'robust accuracy'), rows)}", figures)
 
     attacked(frozen, "pgd", {"steps": 2})  # the first passes choose kernels
-    ways: dict[str, Callable[[], float]] = {_EVALUATING: evaluating}
+    ways: dict[str, Callable[[], float]] = {}
     for name, options in _planned(settings).items():
         ways[name] = partial(attacked, frozen, name, options)
         if settings.provider == "cuda":
             ways[f"{name}, {_RECORDED}"] = partial(attacked, recorded, name, options)
+    ways[_EVALUATING] = evaluating
     for name, way in ways.items():
         finish(device)
         started = time.perf_counter()

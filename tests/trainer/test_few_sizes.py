@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from skinaudit.artifacts.threat_model import Norm, ThreatModel
 from skinaudit.trainer import attacks
+from skinaudit.trainer import few_sizes as few_sizes_module
 from skinaudit.trainer.attacks import pgd
 from skinaudit.trainer.few_sizes import LEAST, FewSizes, few_sizes, filled_size
 from skinaudit.trainer.models import build, folded
@@ -32,7 +33,8 @@ class Seen(nn.Module):
 
 
 @pytest.fixture
-def network() -> Seen:
+def network(monkeypatch: pytest.MonkeyPatch) -> Seen:
+    monkeypatch.setattr(few_sizes_module, "_LEAST_PIXELS", 0)  # so that a few images are enough for several sizes
     return Seen().eval()
 
 
@@ -42,9 +44,10 @@ def images() -> Tensor:
 
 
 def test_sizes_hold_the_batch_and_are_few() -> None:
-    sizes = [filled_size(count) for count in range(1, 1025)]
+    sizes = [filled_size(count, side=224) for count in range(1, 1025)]
     assert all(count <= size < max(1.5 * count, LEAST + 1) for count, size in enumerate(sizes, start=1))
     assert sorted(set(sizes)) == [32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024]
+    assert sorted({filled_size(count, side=64) for count in range(1, 301)}) == [128, 192, 256, 384]
 
 
 @pytest.mark.parametrize("count", [0, 1, 31, 32, 33, 40])
@@ -54,7 +57,7 @@ def test_answers_and_gradients_are_those_of_the_batch_alone(
 ) -> None:
     batch = images[:count].contiguous(memory_format=memory_format).requires_grad_()
     answers = {wrapped: wrapped(batch) for wrapped in (network.model, FewSizes(network))}
-    assert network.sizes == [filled_size(count) if count else 0]
+    assert network.sizes == [filled_size(count, side=32) if count else 0]
     plain, filled = answers.values()
     assert plain.shape == filled.shape
     if count:
@@ -88,7 +91,7 @@ def test_every_attack_gets_a_model_of_few_sizes_on_a_gpu(
             generator=torch.Generator().manual_seed(0), **settings,
         )  # fmt: skip
     assert network.sizes
-    assert all(size == filled_size(size) for size in network.sizes)
+    assert all(size == filled_size(size, side=32) for size in network.sizes)
 
 
 @pytest.mark.parametrize("restarts", [1, 2])
