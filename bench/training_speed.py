@@ -225,7 +225,7 @@ def measure(options: argparse.Namespace, *, say: Callable[[str], None]) -> str:
     for network in options.networks:
         say(network.title)
         speeds = in_turns(makes, network, work, rounds=options.rounds, say=say, clock=clock)
-        sections.append(f"\n## {network.title}\n\n{speed_table(speeds, ours=OURS)}")
+        sections.append(f"\n## {network.title}\n\n{speed_table(speeds, ours=name_of(computings[-1], hardened=True))}")
     second = "CPU second" if options.cpu_seconds else "second"
     listed = ", ".join(f"{name} {version}" for name, version in {**versions("torch", "torchvision"), **peers}.items())
     return f"""# Training speed
@@ -254,7 +254,9 @@ def _options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         default=[Network("mobilenet", 0.5, 64), Network("mobilenet", 1.0, 64), Network("vgg16", 0.25, 64)],
         help="default mobilenet:0.5:64 mobilenet:1:64 vgg16:0.25:64",
     )  # fmt: skip
-    parser.add_argument("--precisions", nargs="+", choices=("fp32", "bf16"), default=["fp32"], help="of ours (default fp32)")
+    parser.add_argument(
+        "--precisions", nargs="+", choices=("fp32", "bf16", "bf16-attack"), default=["fp32"], help="of ours (default fp32)"
+    )
     parser.add_argument("--images", type=int, default=512, help="images of an epoch (default 512)")
     parser.add_argument("--batch", type=int, default=64, help="batch size (default 64)")
     parser.add_argument("--steps", type=int, default=5, help="PGD steps of the attack (default 5)")

@@ -47,7 +47,7 @@ _SECTIONS = {
 @click.option("--batch", type=click.IntRange(2), default=None, help="Batch size of every training.")
 @click.option("--weights", multiple=True, metavar="ARCH=FILE|NAME",
               help="Weights that an architecture starts from. Can be repeated.")  # fmt: skip
-@click.option("--precision", type=click.Choice(["usual", "fp32", "tf32", "bf16"]), default=None,
+@click.option("--precision", type=click.Choice(["usual", "fp32", "tf32", "bf16", "bf16-attack"]), default=None,
               help="Precision of the training steps, as for `skinaudit train`; usual is its default.")  # fmt: skip
 @click.option("--seeds", type=click.IntRange(1), default=None, help="Number of seeds, from 0 on.")
 @click.option("--out", type=click.Path(path_type=Path), default=None,

@@ -131,9 +131,9 @@ _NORM_HELP = "Norm of the radius: linf bounds each pixel, l2 the whole image."
               "on the validation images. Can be repeated.")  # fmt: skip
 @click.option("--images", type=click.IntRange(140, 10_000_000), default=None, help="Number of synthetic images.")
 @seed_option("Seed of all random draws.")
-@click.option("--precision", type=click.Choice(["fp32", "tf32", "bf16"]), default=None,
-              help="Precision of the training steps; the sets are always in fp32  [default: tf32 on a GPU, else "
-              "fp32].")  # fmt: skip
+@click.option("--precision", type=click.Choice(["fp32", "tf32", "bf16", "bf16-attack"]), default=None,
+              help="Precision of the training steps; the sets are always in fp32. bf16-attack: fp32, but hardening's "
+              "attack in bf16, for CPUs with AMX  [default: tf32 on a GPU, else fp32].")  # fmt: skip
 @click.option("--compile", is_flag=True, help="Compile the training step with torch.compile.")
 @click.option("--cuda-graphs", is_flag=True, help="On a GPU: run the attack of hardening as one CUDA graph (linf).")
 @click.option("--skip-bad", is_flag=True, help="Skip and record unreadable images instead of stopping.")

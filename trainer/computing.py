@@ -11,9 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from skinaudit.errors import InvalidInputError, MissingDependencyError, reason_of
+from skinaudit.trainer.half_passes import has_matrix_units
 from skinaudit.true_fp32 import true_fp32
 
-Precision = Literal["fp32", "tf32", "bf16"]
+Precision = Literal["fp32", "tf32", "bf16", "bf16-attack"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
 
@@ -22,8 +23,9 @@ class Computing:
     """Arithmetic of the training steps and of the attack inside them. Validation and stored values are always fp32.
 
     precision: `bf16` runs convolutions and linear layers in bfloat16 (autocast) with float32 weights; `tf32` lets cuDNN
-    round the inputs of convolutions to 10 bits of mantissa, torch's default on a GPU; `fp32` does neither. compiled: compile
-    the training step with torch.compile. cuda_graphs: run the attack as one CUDA graph, see `recorded_steps`.
+    round the inputs of convolutions to 10 bits of mantissa, torch's default on a GPU; `fp32` does neither. `bf16-attack` is
+    fp32 except for the attack, see `half_passes`. compiled: compile the training step with torch.compile. cuda_graphs: run
+    the attack as one CUDA graph, see `recorded_steps`.
     """
 
     precision: Precision = "fp32"
@@ -54,6 +56,8 @@ def check_computing(computing: Computing, device: torch.device) -> None:
         raise InvalidInputError("--precision tf32: needs an NVIDIA GPU, and torch finds none here; choose fp32 or bf16")
     if computing.precision == "bf16" and device.type == "cuda" and not torch.cuda.is_bf16_supported():
         raise InvalidInputError(f"--precision bf16: {torch.cuda.get_device_name(device)} has none; choose tf32 or fp32")
+    if computing.precision == "bf16-attack" and (device.type != "cpu" or not has_matrix_units()):
+        raise InvalidInputError("--precision bf16-attack: needs a CPU with matrix units for bf16 (AMX); leave it out")
     if computing.cuda_graphs and device.type != "cuda":
         raise InvalidInputError("--cuda-graphs: needs an NVIDIA GPU, and torch finds none here; leave it out")
     if computing.compiled and not _can_compile(device):

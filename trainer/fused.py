@@ -55,7 +55,7 @@ def _joined(layers: list[nn.Module]) -> Iterator[nn.Module]:
         if type(layer) is nn.ReLU and number and _plain(layers[number - 1]):
             continue
         if _plain(layer) and type(later[number]) is nn.ReLU:
-            yield _ConvolutionReLU(layer, owns_gradient=isinstance(later[number + 1], _FRESH))  # type: ignore[arg-type]
+            yield ConvolutionReLU(layer, owns_gradient=isinstance(later[number + 1], _FRESH))  # type: ignore[arg-type]
         else:
             yield layer
 
@@ -68,7 +68,9 @@ def _plain(layer: nn.Module) -> bool:
     )
 
 
-class _ConvolutionReLU(nn.Module):
+class ConvolutionReLU(nn.Module):
+    """A convolution that applies the ReLU behind it. owns_gradient: whether the backward pass may overwrite its gradient."""
+
     def __init__(self, convolution: nn.Conv2d, *, owns_gradient: bool) -> None:
         super().__init__()
         self.convolution, self._owns_gradient = convolution, owns_gradient

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from skinaudit.artifacts.threat_model import ThreatModel
 from skinaudit.trainer.ascent.losses import Loss
 from skinaudit.trainer.attacks import pgd
-from skinaudit.trainer.computing import FP32, Computing, in_precision, round_weights
+from skinaudit.trainer.computing import FP32, Computing, Precision, in_precision, round_weights
 from skinaudit.trainer.fused import fused
+from skinaudit.trainer.half_passes import HalfPasses
 from skinaudit.trainer.models import channels_last, folded, refold
 from skinaudit.trainer.objective import Objective
 from skinaudit.trainer.recorded_steps import RecordedSteps
@@ -37,17 +38,24 @@ class AttackedCopy:
                 layer.eval()
         if computing.precision == "bf16":
             round_weights(self._copy)
-        fp32 = computing.precision == "fp32"
-        self._function = fused(self._copy) if fp32 else in_precision(self._copy, computing.precision)
+        self._function = _in_precision(self._copy, computing.precision)
         self.recorded = RecordedSteps(self.now, steps=steps) if computing.cuda_graphs else None
 
     def now(self) -> nn.Module:
         """The copy with the present weights and statistics of the model."""
         if self._folded:
             refold(self._copy, self._model)
+            if isinstance(self._function, HalfPasses):
+                self._function.renew()
         else:
             self._copy.load_state_dict(self._model.state_dict())
         return self._function
+
+
+def _in_precision(frozen: nn.Module, precision: Precision) -> nn.Module:
+    if precision == "bf16-attack":
+        return HalfPasses(frozen)
+    return fused(frozen) if precision == "fp32" else in_precision(frozen, precision)
 
 
 @dataclass(frozen=True, eq=False)

@@ -70,7 +70,7 @@ def train(
     specificity: Sequence[float] = (0.9,),
     images: int | None = None,
     seed: int = 0,
-    precision: Literal["fp32", "tf32", "bf16"] | None = None,
+    precision: Literal["fp32", "tf32", "bf16", "bf16-attack"] | None = None,
     compile: bool = False,
     cuda_graphs: bool = False,
     skip_bad: bool = False,

@@ -7,15 +7,15 @@ import torch
 from torch import nn
 
 from skinaudit.trainer.attacks.pgd import input_gradient
-from skinaudit.trainer.fused import _ConvolutionReLU, fused
+from skinaudit.trainer.fused import ConvolutionReLU, fused
 from skinaudit.trainer.models import build, folded
 
 IMAGES = torch.rand(3, 3, 32, 32, generator=torch.Generator().manual_seed(1))
 LABELS = torch.arange(3)
 
 
-def parts(model: nn.Module) -> list[_ConvolutionReLU]:
-    return [layer for layer in model.modules() if isinstance(layer, _ConvolutionReLU)]
+def parts(model: nn.Module) -> list[ConvolutionReLU]:
+    return [layer for layer in model.modules() if isinstance(layer, ConvolutionReLU)]
 
 
 @pytest.mark.parametrize(

@@ -68,7 +68,7 @@ class StudySettings:
     eps: str
     attack_steps: _Positive
     hardening_steps: _Positive
-    precision: Literal["usual", "fp32", "tf32", "bf16"]
+    precision: Literal["usual", "fp32", "tf32", "bf16", "bf16-attack"]
     seeds: _Positive
     splits: tuple[SplitName, ...]
     recipes: tuple[RecipeName, ...]
@@ -166,7 +166,7 @@ def changed(
     epochs: int | None = None,
     batch: int | None = None,
     weights: Mapping[str, str] | None = None,
-    precision: Literal["usual", "fp32", "tf32", "bf16"] | None = None,
+    precision: Literal["usual", "fp32", "tf32", "bf16", "bf16-attack"] | None = None,
 ) -> StudySettings:
     """The settings with those replaced that are not None. epochs, batch: in every recipe. weights: by architecture.
 
