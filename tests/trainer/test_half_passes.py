@@ -64,7 +64,8 @@ def test_each_kind_of_convolution(channels: int, groups: int, size: int, kernel:
     """One layer, with a first one before it, so that it computes in bfloat16."""
     torch.manual_seed(0)
     model = nn.Sequential(
-        nn.Conv2d(3, 8, 1), nn.ReLU(), nn.Conv2d(8, channels, kernel, stride, padding, groups=groups), nn.ReLU(), nn.Flatten(),
+        nn.Conv2d(3, 8, 1), nn.ReLU(),
+        nn.Conv2d(8, channels, kernel, stride, padding, groups=groups), nn.ReLU(), nn.Flatten(),
     )  # fmt: skip
     frozen = model.to(memory_format=torch.channels_last).requires_grad_(False)
     images = torch.rand(4, 3, size, size)
