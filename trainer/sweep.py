@@ -18,9 +18,10 @@ from skinaudit.trainer.trial import Subjects, crafted
 
 @dataclass(frozen=True, eq=False)
 class Point:
-    """One attack with one budget. attack: as it was given. steps: None if the attack's own settings apply.
+    """One attack with one budget. attack: as it was given, without `steps` if they are those of the point.
 
-    answers_alone: whether the attack asks for no gradient. standing: bool (N,), images that are still classified correctly.
+    steps: None if the attack's own settings apply. answers_alone: whether the attack asks for no gradient. standing: bool
+    (N,), images that are still classified correctly.
     """
 
     attack: str
@@ -52,10 +53,19 @@ def budgets(
         name, given = attacks.parse(text)
         by_eps += [Budget(text, AttackPlan(name, radius, given), None) for radius in radii]
         if "steps" in attacks.load(name)[1] and not attacks.answers_alone(name):
-            by_steps += [Budget(text, AttackPlan(name, at, {**given, "steps": count}), count) for count in steps]
+            counted = _without_steps(text)
+            by_steps += [Budget(counted, AttackPlan(name, at, {**given, "steps": count}), count) for count in steps]
     for budget in (*by_eps, *by_steps):
         check_plan(budget.plan)
-    return tuple(by_eps), tuple(by_steps)
+    different = {(budget.attack, budget.steps): budget for budget in by_steps}
+    return tuple(by_eps), tuple(different.values())
+
+
+def _without_steps(text: str) -> str:
+    """The attack as given, without a number of steps of its own: the curve has its own numbers."""
+    name, _, settings = text.partition(":")
+    others = [part for part in settings.split(",") if part and part.partition("=")[0].strip() != "steps"]
+    return f"{name}:{','.join(others)}" if others else name
 
 
 def measure(

@@ -26,7 +26,7 @@ def draw_sweep(
     figure = Figure(figsize=(10, 4.2), layout="constrained")
     FigureCanvasAgg(figure)
     radius_axes, steps_axes = figure.subplots(1, 2, sharey=True)
-    names = list(dict.fromkeys(point.attack for point in by_eps))
+    names = list(dict.fromkeys(point.attack for point in (*by_eps, *by_steps)))
     for axes, points in ((radius_axes, by_eps), (steps_axes, by_steps)):
         axes.axhline(100 * clean, color="grey", linewidth=0.8, linestyle=":", label="without an attack")
         ringed = False

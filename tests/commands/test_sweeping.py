@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import shutil
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
 from skinaudit import cli
+from skinaudit.artifacts.threat_model import ThreatModel
+from skinaudit.trainer.sweep import budgets
 
 
 def invoke(*arguments: str) -> tuple[int, str, str]:
@@ -31,12 +34,22 @@ def test_every_attack_has_every_radius_and_those_with_gradients_all_steps(tiny_r
     assert [(row["attack"], row["eps"]) for row in table["by_eps"]] == [
         (attack, eps) for attack in ("fgsm", "pgd:steps=2", "square:queries=5") for eps in ("1/255", "8/255")
     ]
-    assert [(row["attack"], row["steps"]) for row in table["by_steps"]] == [("pgd:steps=2", 1), ("pgd:steps=2", 3)]
+    assert [(row["attack"], row["steps"]) for row in table["by_steps"]] == [("pgd", 1), ("pgd", 3)]
     assert (table["images"], table["synthetic"]) == (6, True)
     for row in (*table["by_eps"], *table["by_steps"]):
         assert row["accuracy"] == row["standing"] / 6 <= table["clean"]
         assert row["interval"]["low"] <= row["accuracy"] <= row["interval"]["high"]
     assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_curve_by_steps_does_not_claim_the_attacks_own_steps() -> None:
+    at = ThreatModel("linf", Fraction(8))
+    names = ("pgd:schedule=cosine, steps=2", "pgd:steps=5,schedule=cosine", "pgd", "fgsm")
+    by_eps, by_steps = budgets(names, radii=(at,), steps=(1, 3), at=at)
+    assert [budget.attack for budget in by_eps] == list(names)
+    assert [(budget.attack, budget.steps, budget.plan.settings["steps"]) for budget in by_steps] == [
+        ("pgd:schedule=cosine", 1, 1), ("pgd:schedule=cosine", 3, 3), ("pgd", 1, 1), ("pgd", 3, 3),
+    ]  # fmt: skip
 
 
 def test_the_same_seed_gives_the_same_picture(tiny_run: Path, tmp_path: Path) -> None:
