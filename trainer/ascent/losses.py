@@ -27,15 +27,19 @@ def dlr(logits: Tensor, labels: Tensor, aims: Tensor | None = None) -> Tensor:
     """The margin divided by the spread of the largest logits (Croce and Hein 2020, https://arxiv.org/abs/2003.01690).
 
     The spread is the first minus the third largest logit. With aims it is the first minus the mean of the third and the
-    fourth. With two classes, and with three and aims, the spread depends on no further class: the ratio could rise although
-    the aim comes no nearer, or be -1 everywhere. The margin itself is returned then: a step needs only its sign.
+    fourth. If the true class is third or lower, the image is broken already, and the ratio would be 1 or rise by less spread
+    alone; the spread then counts as a constant. With two classes, and with three and aims, the spread depends on no further
+    class: the ratio could rise although the aim comes no nearer, or be -1 everywhere. The margin itself is returned then: a
+    step needs only its sign.
     """
     gap, classes = margin(logits, labels, aims), logits.shape[1]
     if classes < (3 if aims is None else 4):
         return gap
     largest = logits.topk(min(4, classes), dim=1).values
-    lower = largest[:, 2] if aims is None else (largest[:, 2] + largest[:, 3]) / 2
-    return gap / (largest[:, 0] - lower + _TINY)
+    if aims is not None:
+        return gap / (largest[:, 0] - (largest[:, 2] + largest[:, 3]) / 2 + _TINY)
+    spread = largest[:, 0] - largest[:, 2] + _TINY
+    return gap / torch.where(_chosen(logits, labels) <= largest[:, 2], spread.detach(), spread)
 
 
 def scaled_margin(logits: Tensor, labels: Tensor, aims: Tensor | None = None) -> Tensor:
