@@ -42,12 +42,13 @@ class Cell:
 class TransferMatrix:
     """Robust accuracy by where images were crafted (rows) and where they are tested (columns).
 
-    names: the runs, in the order of rows and columns. cells[i][j]: crafted on i, tested on j; the diagonal is white-box.
-    clean[j]: the same images unperturbed, on j.
+    names: the runs, in the order of the rows. tested: the columns, first the runs in the same order, then further engines.
+    cells[i][j]: crafted on i, tested on j; white-box where a run meets itself. clean[j]: the same images unperturbed, on j.
     """
 
     attack: str
     names: tuple[str, ...]
+    tested: tuple[str, ...]
     clean: tuple[Cell, ...]
     cells: tuple[tuple[Cell, ...], ...]
     images: int
@@ -73,27 +74,36 @@ class _Side:
 def transfer_matrix(
     runs: Sequence[Path],
     *,
+    engines: Sequence[Path] = (),
     attack: str | None = None,
     provider: Provider | None = None,
     threads: int | None = None,
     batch_size: int = 64,
     progress: Progress | None = None,
 ) -> TransferMatrix:
-    """Replay the set that each run crafted on itself on the fp32 engine of every run.
+    """Replay the set that each run crafted on itself on the fp32 engine of every run, and on further engines.
 
-    attack: the set's name, attack or title (`pgd linf 2/255`); by default the first of DEFAULT_ATTACKS that all runs have.
-    Raises InvalidInputError if a run lacks the set or the engine, if the runs were tested on different images, or if stored
-    logits are not reproduced.
+    engines: exported by skinaudit, of any run with the same contract. attack: the set's name, attack or title
+    (`pgd linf 2/255`); by default the first of DEFAULT_ATTACKS that all runs have. Raises InvalidInputError if a run lacks
+    the set or the engine, if the runs were tested on different images, if an engine does not fit, or if stored logits are
+    not reproduced.
     """
-    if len(runs) < 2 or len({real(run) for run in runs}) != len(runs):
-        raise InvalidInputError("transfer needs two or more different run folders: `skinaudit transfer RUN RUN`")
+    if (
+        not runs
+        or len(runs) + len(engines) < 2
+        or len({real(path) for path in (*runs, *engines)}) < len(runs) + len(engines)
+    ):
+        raise InvalidInputError(
+            "transfer needs two or more different run folders, or one and an engine: `skinaudit transfer RUN RUN` or "
+            "`skinaudit transfer RUN --engine FILE`"
+        )
     with engine_processes():
-        return _matrix(runs, attack, provider, threads, batch_size, progress)
+        return _matrix(runs, engines, attack, provider, threads, batch_size, progress)
 
 
 def _matrix(
-    runs: Sequence[Path], attack: str | None, provider: Provider | None, threads: int | None, batch_size: int,
-    progress: Progress | None,
+    runs: Sequence[Path], engines: Sequence[Path], attack: str | None, provider: Provider | None, threads: int | None,
+    batch_size: int, progress: Progress | None,
 ) -> TransferMatrix:  # fmt: skip
     chosen = attack or _usual_attack(runs)
     sides = [_open(run, chosen, provider=provider, threads=threads) for run in runs]
@@ -101,11 +111,13 @@ def _matrix(
     for side in sides[1:]:
         _check_comparable(first, side)
     labels, lesions, classes = first.clean.labels, first.clean.group, first.clean.info.contract.classes
-    tick = whole(progress, len(labels) * len(sides) * (len(sides) + 1))
+    columns: list[tuple[Engine, _Side | None]] = [(side.engine, side) for side in sides]
+    columns += [(_further(path, first, provider=provider, threads=threads), None) for path in engines]
+    tick = whole(progress, len(labels) * len(columns) * (len(sides) + 1))
 
-    def show(tested: _Side, images: AdversarialSet) -> Cell:
-        logits = replay(tested.engine, images, batch_size=batch_size, progress=tick).logits
-        if images in (tested.crafted, tested.clean):
+    def show(engine: Engine, side: _Side | None, images: AdversarialSet) -> Cell:
+        logits = replay(engine, images, batch_size=batch_size, progress=tick).logits
+        if side is not None and images in (side.crafted, side.clean):
             check_reproduced(images, logits)
         answers = predictions(logits)
         right = answers == labels
@@ -118,8 +130,9 @@ def _matrix(
     return TransferMatrix(
         attack=first.crafted.info.title,
         names=_names(runs),
-        clean=tuple(show(tested, tested.clean) for tested in sides),
-        cells=tuple(tuple(show(tested, crafted.crafted) for tested in sides) for crafted in sides),
+        tested=(*_names(runs), *(_engine_name(path) for path in engines)),
+        clean=tuple(show(engine, side, (side or first).clean) for engine, side in columns),
+        cells=tuple(tuple(show(engine, side, crafted.crafted) for engine, side in columns) for crafted in sides),
         images=len(labels),
         lesions=len(set(lesions.tolist())),
         majority_class=classes[majority],
@@ -168,6 +181,15 @@ def _open(folder: Path, attack: str, *, provider: Provider | None, threads: int 
     return _Side(folder, engine, clean[0], crafted[0])
 
 
+def _further(path: Path, first: _Side, *, provider: Provider | None, threads: int | None) -> Engine:
+    """An engine that is tested on all sets and crafts none."""
+    manifest = read_engine_manifest(path)
+    check_contract(manifest.contract, first.clean.info.contract, owner=str(path), other=str(first.folder))
+    engine = open_engine(path, own=manifest.contract, provider=provider, threads=threads)
+    check_engine(engine, manifest.contract, path=path)
+    return engine
+
+
 def _sets(folder: Path, run: RunManifest) -> list[AdversarialSet]:
     return [open_set(resolve(folder, record)) for record in run.sets.values()]
 
@@ -189,3 +211,9 @@ def _check_comparable(first: _Side, second: _Side) -> None:
 def _names(runs: Sequence[Path]) -> tuple[str, ...]:
     names = [real(run).name for run in runs]
     return tuple(name if names.count(name) == 1 else str(run) for name, run in zip(names, runs, strict=True))
+
+
+def _engine_name(path: Path) -> str:
+    """`RUN/int8.onnx` for RUN/engines/int8.onnx, else the path."""
+    place = real(path)
+    return f"{place.parent.parent.name}/{place.name}" if place.parent.name == "engines" else str(path)

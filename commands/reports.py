@@ -15,7 +15,7 @@ from skinaudit.commands.shared_options import json_option, provider_option, repo
 from skinaudit.errors import InvalidInputError
 
 _OUTPUT = {"Output": ("--report", "--json")}
-_TRANSFER = {"What to compare": ("--attack",), "How it runs": ("--provider", "--threads"), "Output": ("--json",)}
+_TRANSFER = {"What to compare": ("--attack", "--engine"), "How it runs": ("--provider", "--threads"), "Output": ("--json",)}
 """Sections of the help, with their options."""
 
 
@@ -101,15 +101,25 @@ def _say_unproved(audit: Path, by_image: bool) -> None:
     metavar="NAME",
     help="Name of the sets to use  [default: pgd-dlr; pgd if a run lacks it].",
 )
+@click.option("--engine", "engines", multiple=True, type=click.Path(path_type=Path), metavar="FILE",
+              help="Test this engine as well; it has been exported by skinaudit. Can be repeated.")  # fmt: skip
 @json_option
 @provider_option
 @threads_option
-def transfer(runs: tuple[Path, ...], attack_name: str | None, as_json: bool, provider: Any, threads: int | None) -> None:
+def transfer(
+    runs: tuple[Path, ...],
+    engines: tuple[Path, ...],
+    attack_name: str | None,
+    as_json: bool,
+    provider: Any,
+    threads: int | None,
+) -> None:
     """Print the transfer matrix: the accuracy of every RUN's fp32 engine on the adversarial sets of every RUN.
 
     \b
-    Example:
+    Examples:
       skinaudit transfer runs/standard runs/hardened
+      skinaudit transfer runs/surrogate --engine runs/hardened/engines/int8.onnx
     """
     import json
 
@@ -119,7 +129,12 @@ def transfer(runs: tuple[Path, ...], attack_name: str | None, as_json: bool, pro
 
     with bars() as bar:
         matrix = transfer_matrix(
-            runs, attack=attack_name, provider=provider, threads=thread_count(threads), progress=bar("replaying")
+            runs,
+            engines=engines,
+            attack=attack_name,
+            provider=provider,
+            threads=thread_count(threads),
+            progress=bar("replaying"),
         )
     if as_json:
         click.echo(json.dumps(to_json(matrix), indent=2))

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+import io
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from rich.console import Console
 
 from skinaudit.artifacts.manifest import read_engine_manifest, read_run, record, write_engine_manifest, write_run
 from skinaudit.audit.audit import audit_engine
+from skinaudit.audit.reports.parts.transfer_table import print_transfer
 from skinaudit.audit.transfer import transfer_matrix
 from skinaudit.errors import InvalidInputError
 
@@ -34,6 +37,36 @@ def test_the_matrix_agrees_with_audits(tmp_path: Path, lab: SimpleNamespace) -> 
 def test_runs_of_one_name_are_told_apart(tmp_path: Path, lab: SimpleNamespace) -> None:
     first, second = lab.plant(tmp_path / "a" / "run"), lab.plant(tmp_path / "b" / "run")
     assert transfer_matrix([first.run, second.run]).names == (str(first.run), str(second.run))
+
+
+def test_a_further_engine_is_tested_on_the_sets_of_the_runs(tmp_path: Path, lab: SimpleNamespace) -> None:
+    own, other_run = lab.plant(tmp_path / "this"), lab.plant(tmp_path / "other", seed=9)
+    whole = transfer_matrix([own.run, other_run.run])
+    matrix = transfer_matrix([own.run], engines=[other_run.reference])
+    assert (matrix.names, matrix.tested) == (("this",), ("this", "other/fp32.onnx"))
+    assert matrix.clean == whole.clean
+    assert matrix.cells == whole.cells[:1]
+    table = io.StringIO()
+    print_transfer(matrix, Console(file=table, width=100))
+    assert "other/fp32.onnx" in table.getvalue()
+
+
+def test_a_further_engine_must_fit(tmp_path: Path, lab: SimpleNamespace) -> None:
+    own = lab.plant(tmp_path / "this")
+    with pytest.raises(InvalidInputError, match="or one and an engine"):
+        transfer_matrix([own.run])
+    with pytest.raises(InvalidInputError, match="or one and an engine"):
+        transfer_matrix([], engines=[own.reference, tmp_path / "other.onnx"])
+    with pytest.raises(InvalidInputError, match="or one and an engine"):
+        transfer_matrix([own.run], engines=[own.reference, own.reference])
+    with pytest.raises(InvalidInputError, match="strange"):
+        transfer_matrix([own.run], engines=[tmp_path / "strange.onnx"])
+    other = lab.plant(tmp_path / "other")
+    manifest = read_engine_manifest(other.reference)
+    larger = replace(manifest.contract, size=manifest.contract.size * 2)
+    write_engine_manifest(replace(manifest, contract=larger), engine=other.reference)
+    with pytest.raises(InvalidInputError, match="size is"):
+        transfer_matrix([own.run], engines=[other.reference])
 
 
 def test_what_cannot_be_compared_is_refused(tmp_path: Path, lab: SimpleNamespace) -> None:

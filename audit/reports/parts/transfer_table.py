@@ -36,7 +36,7 @@ def _print(
     print_line(console, "")
     print_line(console, f"{figure}, %, with 95% intervals; always {matrix.majority_class}: {points(constant)}")
     table = new_table("crafted on \\ tested on")
-    for name in matrix.names:
+    for name in matrix.tested:
         table.add_column(name, justify="right", no_wrap=True)
     for title, row in zip(("clean", *matrix.names), (matrix.clean, *matrix.cells), strict=True):
         table.add_row(title, *(f"{points(value)} {span(interval)}" for value, interval in map(shown, row)))
