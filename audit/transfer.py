@@ -10,10 +10,11 @@ from shlex import quote
 from skinaudit.artifacts.adversarial_set import AdversarialSet, open_set
 from skinaudit.artifacts.files import Progress
 from skinaudit.artifacts.logits import predictions
-from skinaudit.artifacts.manifest import RunManifest, read_engine_manifest, read_run, resolve, versions
+from skinaudit.artifacts.manifest import RunManifest, manifest_path, read_engine_manifest, read_run, resolve, versions
 from skinaudit.artifacts.outside import real
 from skinaudit.artifacts.perturbation import check_perturbation
 from skinaudit.artifacts.run_folder import RunFolder
+from skinaudit.artifacts.run_sets import TEST_SET
 from skinaudit.audit.evidence.inputs import check_contract, check_engine
 from skinaudit.audit.evidence.reference import check_reproduced
 from skinaudit.audit.evidence.replay import replay, whole
@@ -43,12 +44,14 @@ class TransferMatrix:
     """Robust accuracy by where images were crafted (rows) and where they are tested (columns).
 
     names: the runs, in the order of the rows. tested: the columns, first the runs in the same order, then further engines.
-    cells[i][j]: crafted on i, tested on j; white-box where a run meets itself. clean[j]: the same images unperturbed, on j.
+    digests: of the engine files of the columns. cells[i][j]: crafted on i, tested on j; white-box where a run meets itself.
+    clean[j]: the same images unperturbed, on j.
     """
 
     attack: str
     names: tuple[str, ...]
     tested: tuple[str, ...]
+    digests: tuple[str, ...]
     clean: tuple[Cell, ...]
     cells: tuple[tuple[Cell, ...], ...]
     images: int
@@ -63,10 +66,11 @@ class TransferMatrix:
 
 @dataclass(frozen=True, eq=False)
 class _Side:
-    """One run: its engine, its clean set and the set crafted on it."""
+    """One run: its engine and the digest of its file, its clean set and the set crafted on it."""
 
     folder: Path
     engine: Engine
+    digest: str
     clean: AdversarialSet
     crafted: AdversarialSet
 
@@ -88,15 +92,16 @@ def transfer_matrix(
     the set or the engine, if the runs were tested on different images, if an engine does not fit, or if stored logits are
     not reproduced.
     """
-    if (
-        not runs
-        or len(runs) + len(engines) < 2
-        or len({real(path) for path in (*runs, *engines)}) < len(runs) + len(engines)
-    ):
+    if not runs or len(runs) + len(engines) < 2:
         raise InvalidInputError(
-            "transfer needs two or more different run folders, or one and an engine: `skinaudit transfer RUN RUN` or "
-            "`skinaudit transfer RUN --engine FILE`"
+            "transfer needs two or more run folders, or one and an engine: `skinaudit transfer RUN RUN` or `skinaudit "
+            "transfer RUN --engine FILE`"
         )
+    for paths in (runs, engines):
+        places = [real(path) for path in paths]
+        for path, place in zip(paths, places, strict=True):
+            if places.count(place) > 1:
+                raise InvalidInputError(f"{path}: given twice; leave one out")
     with engine_processes():
         return _matrix(runs, engines, attack, provider, threads, batch_size, progress)
 
@@ -111,8 +116,8 @@ def _matrix(
     for side in sides[1:]:
         _check_comparable(first, side)
     labels, lesions, classes = first.clean.labels, first.clean.group, first.clean.info.contract.classes
-    columns: list[tuple[Engine, _Side | None]] = [(side.engine, side) for side in sides]
-    columns += [(_further(path, first, provider=provider, threads=threads), None) for path in engines]
+    columns: list[tuple[Engine, str, _Side | None]] = [(side.engine, side.digest, side) for side in sides]
+    columns += [(*_further(path, first, provider=provider, threads=threads), None) for path in engines]
     tick = whole(progress, len(labels) * len(columns) * (len(sides) + 1))
 
     def show(engine: Engine, side: _Side | None, images: AdversarialSet) -> Cell:
@@ -130,9 +135,10 @@ def _matrix(
     return TransferMatrix(
         attack=first.crafted.info.title,
         names=_names(runs),
-        tested=(*_names(runs), *(_engine_name(path) for path in engines)),
-        clean=tuple(show(engine, side, (side or first).clean) for engine, side in columns),
-        cells=tuple(tuple(show(engine, side, crafted.crafted) for engine, side in columns) for crafted in sides),
+        tested=(*_names(runs), *_engine_names(engines)),
+        digests=tuple(digest for _, digest, _ in columns),
+        clean=tuple(show(engine, side, (side or first).clean) for engine, _, side in columns),
+        cells=tuple(tuple(show(engine, side, crafted.crafted) for engine, _, side in columns) for crafted in sides),
         images=len(labels),
         lesions=len(set(lesions.tolist())),
         majority_class=classes[majority],
@@ -178,16 +184,29 @@ def _open(folder: Path, attack: str, *, provider: Provider | None, threads: int 
     check_perturbation(crafted[0], clean[0])
     engine = open_engine(path, own=manifest.contract, provider=provider, threads=threads)
     check_engine(engine, manifest.contract, path=path)
-    return _Side(folder, engine, clean[0], crafted[0])
+    return _Side(folder, engine, manifest.engine.digest, clean[0], crafted[0])
 
 
-def _further(path: Path, first: _Side, *, provider: Provider | None, threads: int | None) -> Engine:
-    """An engine that is tested on all sets and crafts none."""
+def _further(path: Path, first: _Side, *, provider: Provider | None, threads: int | None) -> tuple[Engine, str]:
+    """An engine that is tested on all sets and crafts none, and the digest of its file.
+
+    Its model must have been tested on the same images: it may have been trained on others.
+    """
+    if path.is_file() and path.suffix != ".json" and not manifest_path(path).is_file():
+        raise InvalidInputError(f"{path}: {manifest_path(path).name} is missing; transfer takes only exported engines")
     manifest = read_engine_manifest(path)
     check_contract(manifest.contract, first.clean.info.contract, owner=str(path), other=str(first.folder))
+    if TEST_SET not in manifest.lineage:
+        raise InvalidInputError(f"{path}: an earlier version recorded no test images in its manifest; export it again")
+    if manifest.lineage[TEST_SET] != first.clean.images_digest:
+        raise InvalidInputError(_other_images(path, first))
     engine = open_engine(path, own=manifest.contract, provider=provider, threads=threads)
     check_engine(engine, manifest.contract, path=path)
-    return engine
+    return engine, manifest.engine.digest
+
+
+def _other_images(path: Path, first: _Side) -> str:
+    return f"{path}: its test images differ from those of {first.folder}; train both with the same data, split and size"
 
 
 def _sets(folder: Path, run: RunManifest) -> list[AdversarialSet]:
@@ -197,10 +216,7 @@ def _sets(folder: Path, run: RunManifest) -> list[AdversarialSet]:
 def _check_comparable(first: _Side, second: _Side) -> None:
     check_contract(second.clean.info.contract, first.clean.info.contract, owner=str(second.folder), other=str(first.folder))
     if first.clean.images_digest != second.clean.images_digest:
-        raise InvalidInputError(
-            f"{second.folder}: its test images differ from those of {first.folder}; train both with the same data, split "
-            "and size"
-        )
+        raise InvalidInputError(_other_images(second.folder, first))
     if first.crafted.info.title != second.crafted.info.title:
         raise InvalidInputError(
             f"{second.folder}: its set is {second.crafted.info.title}, that of {first.folder} {first.crafted.info.title}; "
@@ -213,7 +229,11 @@ def _names(runs: Sequence[Path]) -> tuple[str, ...]:
     return tuple(name if names.count(name) == 1 else str(run) for name, run in zip(names, runs, strict=True))
 
 
-def _engine_name(path: Path) -> str:
-    """`RUN/int8.onnx` for RUN/engines/int8.onnx, else the path."""
-    place = real(path)
-    return f"{place.parent.parent.name}/{place.name}" if place.parent.name == "engines" else str(path)
+def _engine_names(engines: Sequence[Path]) -> tuple[str, ...]:
+    """`RUN/int8.onnx` for RUN/engines/int8.onnx; the path for other places, and where two would have one name."""
+    places = [real(path) for path in engines]
+    names = [
+        f"{place.parent.parent.name}/{place.name}" if place.parent.name == "engines" else str(path)
+        for path, place in zip(engines, places, strict=True)
+    ]
+    return tuple(name if names.count(name) == 1 else str(path) for name, path in zip(names, engines, strict=True))

@@ -116,6 +116,8 @@ def transfer(
 ) -> None:
     """Print the transfer matrix: the accuracy of every RUN's fp32 engine on the adversarial sets of every RUN.
 
+    With --engine, further engines are tested on these sets, such as a deployed file on those of a surrogate model.
+
     \b
     Examples:
       skinaudit transfer runs/standard runs/hardened

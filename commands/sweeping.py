@@ -73,7 +73,7 @@ def _print(table: SweepTable) -> None:
     say_table(_columns(table.by_eps, [f"{row.norm} {row.eps}" for row in table.by_eps]))
     if table.by_steps:
         say(f"with growing steps, at {table.at}:")
-        say_table(_columns(table.by_steps, [f"{row.steps} steps" for row in table.by_steps]))
+        say_table(_columns(table.by_steps, [counted(row.steps or 0, "step") for row in table.by_steps]))
     for sign in table.signs:
         say(f"WARNING: {sign.attack}: {sign.kind}: {sign.text}")
 

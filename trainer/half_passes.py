@@ -34,7 +34,10 @@ class HalfPasses(nn.Module):
         places = [place for place, layer in enumerate(layers) if isinstance(layer, ConvolutionReLU)]
         between = layers[places[0] : places[-1] + 1] if places else []
         if not between or not all(isinstance(layer, (ConvolutionReLU, nn.MaxPool2d)) for layer in between):
-            raise InvalidInputError("--precision bf16-attack: only for mobilenet, vgg16 and vgg16_bn; choose another one")
+            raise InvalidInputError(
+                "--precision bf16-attack: only for one sequence of convolutions with a ReLU each, as in mobilenet, vgg16 "
+                "and vgg16_bn, and not for models trained for int8; leave it out"
+            )
         self.layers = nn.Sequential(
             *layers[: places[0]],
             *(_Rounded(layer) if isinstance(layer, ConvolutionReLU) else layer for layer in between),

@@ -8,13 +8,33 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from skinaudit.errors import InvalidInputError
 from skinaudit.trainer import hardening
 from skinaudit.trainer.computing import FP32, Computing
+from skinaudit.trainer.half_passes import HalfPasses
 from skinaudit.trainer.inner_attack import AttackedCopy, Batch
+from skinaudit.trainer.models import build, folded
 from skinaudit.trainer.objective import Objective
 from skinaudit.trainer.recipes import Hardening
 
 _TINY = 1e-12  # smallest norm by which is divided
+
+
+def check_half_attack(computing: Computing, chosen: Hardening | None, *, arch: str, for_int8: float) -> None:
+    """Raise InvalidInputError if `bf16-attack` is asked for, but would do nothing or cannot follow the model.
+
+    for_int8: share of the epochs for int8.
+    """
+    if computing.precision != "bf16-attack":
+        return
+    if chosen is None or not getattr(hardening.load(chosen.method)[0], "ASCENDS", True):
+        where = "without hardening" if chosen is None else f"in hardening {chosen.method}"
+        raise InvalidInputError(f"--precision bf16-attack: {where} there is no attack to compute; leave it out")
+    if chosen.batch_norm == "train":
+        raise InvalidInputError("--precision bf16-attack: needs --attack-batch-norm eval")
+    if for_int8:
+        raise InvalidInputError("--precision bf16-attack: not with --for-int8, whose layers it cannot follow; leave one out")
+    HalfPasses(folded(build(arch, width=0.1, size=32)))  # refuses other architectures
 
 
 class Hardener:

@@ -45,10 +45,10 @@ class AttackedCopy:
         """The copy with the present weights and statistics of the model."""
         if self._folded:
             refold(self._copy, self._model)
-            if isinstance(self._function, HalfPasses):
-                self._function.renew()
         else:
             self._copy.load_state_dict(self._model.state_dict())
+        if isinstance(self._function, HalfPasses):
+            self._function.renew()
         return self._function
 
 

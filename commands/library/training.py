@@ -104,6 +104,7 @@ def train(
     from skinaudit.trainer.data.classes import read_classes
     from skinaudit.trainer.data.load import load
     from skinaudit.trainer.data.splits import usual_split
+    from skinaudit.trainer.hardener import check_half_attack
     from skinaudit.trainer.int8_training import FINE_TUNING, first_epoch
     from skinaudit.trainer.recipes import adapted, parse_costs
     from skinaudit.trainer.reporter import Reporter
@@ -130,6 +131,7 @@ def train(
     device = training_device()
     computing = Computing(precision or usual_precision(device), compile, cuda_graphs)
     check_computing(computing, device)
+    check_half_attack(computing, hardened, arch=arch, for_int8=for_int8)
     plan = None if classes is None else read_classes(Path(classes))
     training = Training(
         arch=arch, width=width, size=size, recipe=chosen, hardening=hardened, threat_model=bounds, split=split or "lesion",

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from fractions import Fraction
+
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from skinaudit.artifacts.threat_model import ThreatModel
 from skinaudit.errors import InvalidInputError
 from skinaudit.trainer import computing, half_passes
-from skinaudit.trainer.computing import Computing, check_computing
+from skinaudit.trainer.computing import FP32, Computing, check_computing
 from skinaudit.trainer.fused import fused
 from skinaudit.trainer.half_passes import HalfPasses
+from skinaudit.trainer.hardener import check_half_attack
 from skinaudit.trainer.inner_attack import AttackedCopy
 from skinaudit.trainer.models import build, folded
+from skinaudit.trainer.recipes import Hardening
 
 _RANDOM = torch.Generator().manual_seed(1)
 IMAGES = 0.8 * torch.rand(8, 3, 1, 1, generator=_RANDOM) + 0.2 * torch.rand(8, 3, 32, 32, generator=_RANDOM)
@@ -98,9 +104,51 @@ def test_the_attack_of_a_training_follows_the_weights() -> None:
     assert torch.equal(after, again)
 
 
+@computes
+def test_without_batch_norm_the_attack_follows_the_weights_too() -> None:
+    """A VGG16 has none, so its copy need not be folded."""
+    model = drawn("vgg16")
+    attacked = AttackedCopy(model, batch_norm="train", computing=BF16_ATTACK)
+    before, _ = gradient_of(attacked.now())
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.mul_(1.3)
+    after, _ = gradient_of(attacked.now())
+    exact, _ = gradient_of(AttackedCopy(model, batch_norm="train").now())
+    assert (after - exact).abs().max() < 0.1 * (before - exact).abs().max()
+
+
+PGD = Hardening(ThreatModel("linf", Fraction(2)))
+
+
+@pytest.mark.parametrize(
+    ("chosen", "arch", "for_int8", "message"),
+    [
+        (None, "mobilenet", 0.0, "without hardening there is no attack"),
+        (replace(PGD, method="free"), "mobilenet", 0.0, "in hardening free there is no attack"),
+        (replace(PGD, batch_norm="train"), "mobilenet", 0.0, "needs --attack-batch-norm eval"),
+        (PGD, "mobilenet", 0.25, "not with --for-int8"),
+        (PGD, "mobilenet_v2", 0.0, "only for one sequence of convolutions"),
+    ],
+)
+def test_what_it_would_not_help_is_refused_at_once(
+    chosen: Hardening | None, arch: str, for_int8: float, message: str
+) -> None:
+    check_half_attack(FP32, chosen, arch=arch, for_int8=for_int8)
+    with pytest.raises(InvalidInputError, match=f"--precision bf16-attack: .*{message}"):
+        check_half_attack(BF16_ATTACK, chosen, arch=arch, for_int8=for_int8)
+
+
+@computes
+@pytest.mark.parametrize("arch", ["mobilenet", "vgg16", "vgg16_bn"])
+@pytest.mark.parametrize("method", ["pgd", "trades", "mart", "fgsm-rs"])
+def test_what_it_helps_is_accepted(arch: str, method: str) -> None:
+    check_half_attack(BF16_ATTACK, replace(PGD, method=method), arch=arch, for_int8=0.0)
+
+
 @pytest.mark.parametrize("model", [folded(build("mobilenet_v2", width=0.25, size=32)), nn.Flatten(), nn.Sequential()])
 def test_other_models_are_refused(model: nn.Module) -> None:
-    with pytest.raises(InvalidInputError, match="bf16-attack: only for mobilenet, vgg16 and vgg16_bn"):
+    with pytest.raises(InvalidInputError, match="bf16-attack: only for one sequence of convolutions"):
         HalfPasses(model)
 
 

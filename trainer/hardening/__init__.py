@@ -10,7 +10,8 @@ A method's file defines
   training, with a graph;
 - a setting `repeats`, if each batch is trained on several times;
 - CHOICES, the allowed words by setting, if a setting is a word;
-- NORMS, the possible norms, if not every norm is possible.
+- NORMS, the possible norms, if not every norm is possible;
+- ASCENDS, False if it never asks the attacked copy for a gradient.
 
 To add a method, add a file; nothing else has to change.
 """

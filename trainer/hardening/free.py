@@ -19,6 +19,7 @@ SETTINGS: Mapping[str, Any] = {"repeats": 4}
 STEPS: int | None = 1
 MIXES = False
 NORMS = ("linf",)
+ASCENDS = False
 
 
 @torch.no_grad()

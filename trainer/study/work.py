@@ -99,15 +99,17 @@ def _train(place: Workplace, model: StudyModel, report: Reporter) -> None:
     training = Training(
         arch=model.arch, width=architecture.width, size=settings.size, recipe=recipe, hardening=hardening,
         threat_model=settings.threat_model, split=model.split, seed=model.seed, weights=architecture.weights or None,
-        threads=place.threads, attacks=set_attacks(settings), computing=_computing(settings),
+        threads=place.threads, attacks=set_attacks(settings), computing=_computing(settings, hardened=model.hardened),
     )  # fmt: skip
     out = place.folder.run(model).path
     train_run(dataset_of(place), training, out=out, resume=out.exists(), report=report)
 
 
-def _computing(settings: StudySettings) -> Computing:
+def _computing(settings: StudySettings, *, hardened: bool) -> Computing:
     device = training_device()
     precision = usual_precision(device) if settings.precision == "usual" else settings.precision
+    if precision == "bf16-attack" and not hardened:
+        precision = "fp32"
     return Computing(precision, cuda_graphs=device.type == "cuda")
 
 
