@@ -85,6 +85,7 @@ ARGUMENTS: Mapping[str, Place] = {
     ),
     "train --out": Place("train --images 280 --size 32 --width 0.25 --epochs 1 --threads 1 --out FILE"),
     "transfer RUNS": Place("transfer RUN FILE"),
+    "transfer --engine": Place("transfer RUN --engine FILE"),
 }  # fmt: skip
 """By command and parameter; tests/bench compares them with the command line's."""
 
