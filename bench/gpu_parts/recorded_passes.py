@@ -1,6 +1,7 @@
 """The passes of a frozen model as CUDA graphs: with small batches, a GPU mostly waits for launches from Python.
 
-Measured by the part `gradients`. No attack uses it before its speed and its gradients are seen on a GPU.
+Measured by the parts `gradients` and `strong`. No attack uses it: in PGD-40 the recording costs more than it saves
+(docs/results/gpu.md). AutoAttack is still to be measured.
 """
 
 from __future__ import annotations

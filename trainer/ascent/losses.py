@@ -27,10 +27,10 @@ def dlr(logits: Tensor, labels: Tensor, aims: Tensor | None = None) -> Tensor:
     """The margin divided by the spread of the largest logits (Croce and Hein 2020, https://arxiv.org/abs/2003.01690).
 
     The spread is the first minus the third largest logit. With aims it is the first minus the mean of the third and the
-    fourth. If the true class is third or lower, the image is broken already, and the ratio would be 1 or rise by less spread
-    alone; the spread then counts as a constant. With two classes, and with three and aims, the spread depends on no further
-    logit, so the ratio could rise although the aim comes no nearer, or be -1 everywhere. The margin itself is returned then,
-    because a step needs only its sign.
+    fourth. If the true class is third or lower, the image is broken already. The ratio is then 1, or it could rise just
+    because the spread shrinks. So the spread counts as a constant there. With two classes, and with three and aims, the
+    spread depends on no further logit, so the ratio could rise although the aim comes no nearer, or be -1 everywhere. The
+    margin itself is returned then, because a step needs only its sign.
     """
     gap, classes = margin(logits, labels, aims), logits.shape[1]
     if classes < (3 if aims is None else 4):
