@@ -26,6 +26,7 @@ from skinaudit.bench.attacks import Batch, clean_batch
 from skinaudit.bench.report import table
 from skinaudit.bench.strength_parts.contests import AUTOATTACK
 from skinaudit.bench.strength_parts.left import standing
+from skinaudit.trainer import cpu
 from skinaudit.trainer.ascent.look import answer, look
 from skinaudit.trainer.ascent.losses import dlr
 from skinaudit.trainer.attacks import autoattack
@@ -164,7 +165,7 @@ def main() -> None:
     parser.add_argument("--no-peer", action="store_true", help="ours alone")
     parser.add_argument("--work", type=Path, required=True, metavar="DIR", help="keeps the measured cells of both")
     options = parser.parse_args()
-    torch.set_num_threads(1)
+    cpu.prepare(1)
     rows = []
     for run in options.runs:
         model, batch = load_run_model(run), clean_batch(run, images=options.first + options.images)

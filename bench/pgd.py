@@ -11,14 +11,13 @@ import sys
 import time
 from pathlib import Path
 
-import torch
-
 from skinaudit.artifacts.files import write_bytes
 from skinaudit.artifacts.manifest import versions
 from skinaudit.artifacts.threat_model import ThreatModel, parse_eps
 from skinaudit.bench import libraries, report
 from skinaudit.bench.attacks import measure_attacks
 from skinaudit.errors import SkinauditError
+from skinaudit.trainer import cpu
 
 
 def main() -> None:
@@ -40,7 +39,7 @@ def main() -> None:
 
 def _write(options: argparse.Namespace) -> None:
     peers = libraries.enable()
-    torch.set_num_threads(options.threads)
+    cpu.prepare(options.threads)
     threat_model = ThreatModel("linf", parse_eps(options.eps))
     listed = ", ".join(f"{name} {version}" for name, version in {**versions("torch"), **peers}.items())
     page = f"""# PGD beside its peers

@@ -19,7 +19,6 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import torch
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
@@ -35,6 +34,7 @@ from skinaudit.audit.figures.text import drop_text, percent
 from skinaudit.audit.judgement.policy import Policy
 from skinaudit.audit.judgement.result import AuditResult
 from skinaudit.bench.report import table
+from skinaudit.trainer import cpu
 from skinaudit.trainer import probes as source_probes
 from skinaudit.trainer.checkpoint import load_run_model
 
@@ -52,7 +52,7 @@ def main() -> None:
     parser.add_argument("--engines", nargs="+", default=["fp32.onnx", "fp16.onnx", "int8-u8s8.onnx", "trapdoor.onnx"])
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
-    torch.set_num_threads(options.threads)
+    cpu.prepare(options.threads)
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         run = _private(options.run, Path(folder) / options.run.name)

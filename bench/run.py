@@ -22,6 +22,7 @@ from skinaudit.bench.reports import measure_reports
 from skinaudit.errors import SkinauditError
 from skinaudit.publish.card.commands import train_command
 from skinaudit.publish.run_record import read_run_record
+from skinaudit.trainer import cpu
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -42,7 +43,7 @@ def measure(options: argparse.Namespace, *, say: Callable[[str], None]) -> str:
     """Everything in one go, as Markdown."""
     started = time.perf_counter()
     peers = libraries.enable()
-    torch.set_num_threads(options.threads)
+    cpu.prepare(options.threads)
     threat_model = ThreatModel("linf", parse_eps(options.eps))
     sections = []
     for run in (options.standard, options.hardened):

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from skinaudit.artifacts.threat_model import ThreatModel, parse_eps
 from skinaudit.bench.attacks import clean_batch
 from skinaudit.bench.report import table
+from skinaudit.trainer import cpu
 from skinaudit.trainer.attacks import pgd
 from skinaudit.trainer.checkpoint import load_run_model
 from skinaudit.trainer.evaluate import SETTLE, STOP_MARGIN, to_pixels
@@ -46,7 +47,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--output", type=Path, required=True)
     options = parser.parse_args()
-    torch.set_num_threads(options.threads)
+    cpu.prepare(options.threads)
     rows = [row for run in options.runs for eps in options.eps for row in _rows(run, eps, images=options.images)]
     figures = ("gradients, of all", "right under attack", "right only because dropped")
     heads = ("run", "linf eps", "images", "steps, settle", *figures)

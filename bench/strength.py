@@ -31,6 +31,7 @@ from skinaudit.bench.strength_parts.left import Left, by_peer, by_us
 from skinaudit.bench.strength_parts.page import OURS, Cell, page
 from skinaudit.bench.tempered import Tempered
 from skinaudit.errors import MissingDependencyError
+from skinaudit.trainer import cpu
 from skinaudit.trainer.checkpoint import load_run_model
 
 
@@ -94,7 +95,7 @@ def main() -> None:
     options = parser.parse_args()
     if not options.eps and not options.l2:
         parser.error("give radii with --eps, --l2 or both")
-    torch.set_num_threads(options.threads)
+    cpu.prepare(options.threads)
     try:
         if options.peers:
             libraries.enable(*(LIBRARIES[name] for name in options.peers))

@@ -27,6 +27,7 @@ from skinaudit.bench import hardening, libraries, report
 from skinaudit.bench.attacks import CPU, Batch
 from skinaudit.bench.timing import Contestant, interleaved
 from skinaudit.errors import SkinauditError
+from skinaudit.trainer import cpu
 from skinaudit.trainer.computing import FP32, Computing
 from skinaudit.trainer.models import build
 from skinaudit.trainer.recipes import Hardening, Recipe
@@ -216,7 +217,7 @@ def main() -> None:
 def measure(options: argparse.Namespace, *, say: Callable[[str], None]) -> str:
     """A table for each network, as Markdown."""
     peers: Mapping[str, str] = {} if options.no_art else libraries.enable()
-    torch.set_num_threads(options.threads)
+    cpu.prepare(options.threads)
     clock = time.process_time if options.cpu_seconds else None
     work = Work(options.images, options.batch, options.steps)
     computings = [Computing(precision) for precision in options.precisions]

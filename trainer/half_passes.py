@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from skinaudit.errors import InvalidInputError
-from skinaudit.trainer.fused import ConvolutionReLU, fused
+from skinaudit.trainer.fused import ConvolutionReLU, joined
 
 
 def has_matrix_units() -> bool:
@@ -30,7 +30,7 @@ class HalfPasses(nn.Module):
 
     def __init__(self, frozen: nn.Module) -> None:
         super().__init__()
-        layers = list(fused(frozen).children())
+        layers = joined(frozen)
         places = [place for place, layer in enumerate(layers) if isinstance(layer, ConvolutionReLU)]
         between = layers[places[0] : places[-1] + 1] if places else []
         if not between or not all(isinstance(layer, (ConvolutionReLU, nn.MaxPool2d)) for layer in between):
@@ -65,9 +65,9 @@ class _ToFloat32(nn.Module):
 class _Rounded(nn.Module):
     """A convolution with its ReLU. If its input is float32, so is its forward pass: the first one must see small changes."""
 
-    def __init__(self, fused_layer: ConvolutionReLU) -> None:
+    def __init__(self, exact: ConvolutionReLU) -> None:
         super().__init__()
-        self.convolution = own = fused_layer.convolution
+        self.convolution = own = exact.convolution
         depthwise = own.groups == own.in_channels == own.out_channels
         self.spread = depthwise and (own.stride, own.kernel_size, own.padding) == ((2, 2), (3, 3), (1, 1))
         self.renew()

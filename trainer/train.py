@@ -34,7 +34,7 @@ from skinaudit.artifacts.set_subgroups import of_rows
 from skinaudit.artifacts.structure import write_structure
 from skinaudit.artifacts.threat_model import Norm, ThreatModel
 from skinaudit.errors import InvalidInputError
-from skinaudit.trainer import attacks, checkpoint, generate
+from skinaudit.trainer import attacks, checkpoint, cpu, generate
 from skinaudit.trainer.attack_remarks import attack_remarks
 from skinaudit.trainer.claim import claim_folder
 from skinaudit.trainer.computing import FP32, Computing, check_computing, training_device
@@ -161,7 +161,7 @@ class _Fitted:
 
 
 def _fit(dataset: Dataset, training: Training, *, out: Path, resume: bool, report: Reporter, group: ProcessGroup) -> _Fitted:
-    torch.set_num_threads(training.threads)
+    cpu.prepare(training.threads)
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True
     device = training_device()

@@ -20,7 +20,7 @@ from skinaudit.artifacts.files import write_bytes
 from skinaudit.artifacts.operating_point import malignant_scores
 from skinaudit.artifacts.threat_model import ThreatModel
 from skinaudit.bench.method_parts.candidates import Candidate, named
-from skinaudit.trainer import attacks, checkpoint
+from skinaudit.trainer import attacks, checkpoint, cpu
 from skinaudit.trainer.computing import FP32, Computing
 from skinaudit.trainer.data.dataset import Dataset, Split
 from skinaudit.trainer.data.load import load
@@ -85,7 +85,7 @@ def train(job: Job, *, attack: str) -> dict[str, Any]:
     """Train, attack the validation images at every eps that the job names, and write the result; read if it is there."""
     if job.result.exists():
         return dict(json.loads(job.result.read_text(encoding="utf-8")))
-    torch.set_num_threads(job.threads)
+    cpu.prepare(job.threads)
     dataset, parts = data_of(job.data, job.size, job.images)
     started = time.perf_counter()
     model, history = _fit(job, dataset, parts)
@@ -109,7 +109,7 @@ def train(job: Job, *, attack: str) -> dict[str, Any]:
 
 def test_logits(job: Job, *, attack: str) -> dict[str, NDArray[np.float32]]:
     """The logits on the test images, clean and under each attack, of a training that is finished."""
-    torch.set_num_threads(job.threads)
+    cpu.prepare(job.threads)
     dataset, parts = data_of(job.data, job.size, job.images)
     model = _built(job, dataset)
     checkpoint.load_weights(model, job.path / "weights.safetensors")

@@ -62,14 +62,14 @@ def attack(
     need("attack", "torch", "torchvision")
     run = Path(run)
     check_latest(run, remark=remark)
-    import torch
 
     from skinaudit.artifacts.manifest import read_run
     from skinaudit.artifacts.run_folder import RunFolder
     from skinaudit.artifacts.run_sets import open_clean_set
+    from skinaudit.trainer import cpu
     from skinaudit.trainer.generate import attack_run, plans_for
 
-    torch.set_num_threads(thread_count(threads))
+    cpu.prepare(thread_count(threads))
     settings = {"steps": steps, "restarts": restarts, "targeted": targeted or None}
     if data is not None:
         from skinaudit.trainer.shards import this_worker

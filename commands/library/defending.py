@@ -81,13 +81,13 @@ def defences(
     need("defences", "torch", "torchvision")
     run = Path(run)
     check_latest(run, remark=remark)
-    import torch
 
     from skinaudit.engines.isolation.launching import engine_processes
+    from skinaudit.trainer import cpu
     from skinaudit.trainer.generate import plans_for
     from skinaudit.trainer.trial import crafted, subjects
 
-    torch.set_num_threads(thread_count(threads))
+    cpu.prepare(thread_count(threads))
     chosen = [_parsed(text, run) for text in defence or _all_names()]
     (plan,) = plans_for(run, (attack,), norm=norm, eps=eps, settings={})
     given = subjects(run, images=images)

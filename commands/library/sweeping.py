@@ -77,16 +77,16 @@ def sweep(
     need("sweep", "torch", "torchvision", "matplotlib")
     run = Path(run)
     check_latest(run, remark=remark)
-    import torch
 
     from skinaudit.artifacts.run_folder import RunFolder
     from skinaudit.artifacts.threat_model import ThreatModel, parse_eps
+    from skinaudit.trainer import cpu
     from skinaudit.trainer.generate import own_threat_model
     from skinaudit.trainer.sweep import answered, budgets, measure
     from skinaudit.trainer.sweep_picture import draw_sweep
     from skinaudit.trainer.trial import subjects
 
-    torch.set_num_threads(thread_count(threads))
+    cpu.prepare(thread_count(threads))
     radii = sorted({ThreatModel(norm, parse_eps(text)) for text in eps or RADII[norm]}, key=lambda radius: radius.eps_255)
     inside = own_threat_model(run, norm) if at is None else ThreatModel(norm, parse_eps(at))
     inside = radii[len(radii) // 2] if inside is None else inside

@@ -1,70 +1,154 @@
-"""Convolutions with their ReLU give the bits of the layers that they stand for, forward and backward."""
+"""Chains of convolutions with their ReLUs compute the layers that they stand for, forward and backward."""
 
 from __future__ import annotations
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from skinaudit.trainer.attacks.pgd import input_gradient
-from skinaudit.trainer.fused import ConvolutionReLU, fused
+from skinaudit.trainer.fused import Chain, ConvolutionReLU, PointwiseReLU, fused, joined
 from skinaudit.trainer.models import build, folded
+from skinaudit.trainer.pooled_linear import PooledLinear
 
-IMAGES = torch.rand(3, 3, 32, 32, generator=torch.Generator().manual_seed(1))
-LABELS = torch.arange(3)
+IMAGES = torch.rand(20, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+LABELS = torch.arange(20) % 3
 
 
-def parts(model: nn.Module) -> list[ConvolutionReLU]:
-    return [layer for layer in model.modules() if isinstance(layer, ConvolutionReLU)]
+def parts(model: nn.Module, kind: type[nn.Module]) -> list[nn.Module]:
+    return [layer for layer in model.modules() if isinstance(layer, kind)]
+
+
+def assert_same_function(model: nn.Module, expected: nn.Module, images: Tensor) -> None:
+    """Answers and gradients are equal, but for rounding that is small beside the largest value of each image."""
+    truth = LABELS[: len(images)]
+    pairs = zip(input_gradient(model, images, truth), input_gradient(expected, images, truth), strict=True)
+    with torch.no_grad():
+        answers = [(model(images), expected(images))]
+    for found, right in [*pairs, *answers]:
+        assert found.shape == right.shape
+        scale = right.abs().flatten(1).amax(1) if right.dim() > 1 else right.abs()
+        assert ((found - right).abs().reshape(len(right), -1).amax(1) <= 1e-4 * scale + 1e-12).all()
+
+
+def drawn(arch: str, width: float) -> nn.Module:
+    """A folded model whose layers have statistics that differ, as after a training, so that no answer is near 0."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = build(arch, width=width, size=32).eval()
+        for layer in model.modules():
+            if isinstance(layer, nn.BatchNorm2d):
+                layer.running_mean.normal_(0, 0.1)
+                layer.running_var.uniform_(0.5, 1.5)
+            elif isinstance(layer, nn.Conv2d) and layer.bias is not None:
+                layer.bias.data.normal_(0, 0.1)
+    return folded(model)
 
 
 @pytest.mark.parametrize(
-    ("arch", "width", "count"), [("mobilenet", 0.25, 27), ("vgg16", 0.1, 13), ("mobilenet_v2", 0.25, 0)]
+    ("arch", "width", "convolutions", "products", "pooled"),
+    [
+        ("mobilenet", 0.25, 27, 13, 0),
+        ("vgg16", 0.1, 13, 0, 1),
+        ("vgg16_bn", 0.25, 13, 0, 1),
+        ("mobilenet_v2", 0.25, 0, 0, 0),
+    ],
 )
-@pytest.mark.parametrize("images", [1, 3])
-def test_a_model_keeps_its_bits(arch: str, width: float, count: int, images: int) -> None:
+@pytest.mark.parametrize("images", [1, 3, 20])
+def test_a_model_stays_the_same_function(
+    arch: str, width: float, convolutions: int, products: int, pooled: int, images: int
+) -> None:
+    frozen = drawn(arch, width)
+    chained = fused(frozen)
+    assert [len(parts(chained, kind)) for kind in (ConvolutionReLU, PointwiseReLU, PooledLinear)] == [
+        convolutions, products, pooled,
+    ]  # fmt: skip
+    assert_same_function(chained, frozen, IMAGES[:images])
+
+
+def test_torchvisions_vgg_is_a_sequence_too() -> None:
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        frozen = folded(build(arch, width=width, size=32))
-    joined = fused(frozen)
-    assert len(parts(joined)) == count
-    for gradient, expected in zip(
-        input_gradient(joined, IMAGES[:images], LABELS[:images]),
-        input_gradient(frozen, IMAGES[:images], LABELS[:images]),
-        strict=True,
-    ):
-        assert torch.equal(gradient, expected)
+        frozen = folded(build("vgg16", width=1.0, size=32).eval())
+    chained = fused(frozen)
+    assert (len(parts(chained, Chain)), len(parts(chained, PooledLinear))) == (5, 1)
+    assert_same_function(chained, frozen, IMAGES[:2])
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize(("channels", "groups"), [(8, 1), (8, 4), (8, 8), (16, 8)])
+@pytest.mark.parametrize(("kernel", "stride", "padding"), [(3, 1, 1), (3, 2, 1), (1, 1, 0), (1, 1, 1), (1, 2, 0), (5, 2, 2)])
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_each_kind_of_convolution(
+    bias: bool, channels: int, groups: int, kernel: int, stride: int, padding: int, count: int
+) -> None:
+    """Between two others, with and without more pixels than channels, in either order of memory."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = nn.Sequential(
+            nn.Conv2d(3, 8, 3, 2), nn.ReLU(),
+            nn.Conv2d(8, channels, kernel, stride, padding, groups=groups, bias=bias), nn.ReLU(),
+            nn.Conv2d(channels, 4, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+        ).requires_grad_(False)  # fmt: skip
+    for size in (5, 9):
+        for order in (torch.contiguous_format, torch.channels_last):
+            images = IMAGES[:count, :, :size, :size].contiguous(memory_format=order)
+            assert_same_function(fused(model), model, images)
+            assert_same_function(fused(model.to(memory_format=torch.channels_last)), model, images)
 
 
 def test_weights_are_shared() -> None:
-    frozen = folded(build("mobilenet", width=0.1, size=32))
-    joined = fused(frozen)
-    with torch.no_grad():
-        for weight in frozen.parameters():
-            weight.mul_(0.5)
-        assert torch.equal(joined(IMAGES), frozen(IMAGES))
+    for arch in ("mobilenet", "vgg16"):
+        frozen = drawn(arch, 0.1)
+        chained = fused(frozen)
+        assert_same_function(chained, frozen, IMAGES)
+        with torch.no_grad():
+            for weight in frozen.parameters():
+                weight.mul_(0.5)
+        assert_same_function(chained, frozen, IMAGES)
 
 
 def test_a_gradient_that_others_hold_is_not_written_to() -> None:
-    """Behind the ReLU the answer is used twice: by the pooling, whose gradient is one value expanded, and by itself."""
+    """Behind the last ReLU is a pooling whose gradient is one value expanded; a max pooling makes one of its own."""
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()).requires_grad_(False)
-    joined = fused(model)
-    (layer,) = parts(joined)
-    assert not layer._owns_gradient
-    for gradient, expected in zip(
-        input_gradient(joined, IMAGES, LABELS), input_gradient(model, IMAGES, LABELS), strict=True
-    ):
-        assert torch.equal(gradient, expected)
-    before_a_convolution = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Identity(), nn.Sequential(nn.ReLU()), nn.Conv2d(4, 4, 1))
-    assert [layer._owns_gradient for layer in parts(fused(before_a_convolution))] == [True]
+    (chain,) = parts(fused(model), Chain)
+    assert not chain.owns_gradient
+    assert_same_function(fused(model), model, IMAGES)
+    pooled = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Identity(), nn.Sequential(nn.ReLU()), nn.MaxPool2d(2), nn.Flatten())
+    (chain,) = parts(fused(pooled.requires_grad_(False)), Chain)
+    assert chain.owns_gradient
+    assert_same_function(fused(pooled), pooled, IMAGES)
+    bare = nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU()).requires_grad_(False)
+    leaf, given = IMAGES.clone().requires_grad_(), torch.ones(20, 4, 32, 32)
+    fused(bare)(leaf).backward(given)
+    assert torch.equal(given, torch.ones_like(given))
+
+
+def test_the_same_answer_can_be_differentiated_again() -> None:
+    """DeepFool asks for the gradient of each class behind one forward pass."""
+    model = drawn("vgg16", 0.1)
+    leaf = IMAGES.clone().requires_grad_()
+    answers = fused(model)(leaf)
+    first = [torch.autograd.grad(answers[:, column].sum(), leaf, retain_graph=True)[0] for column in range(3)]
+    again = [torch.autograd.grad(answers[:, column].sum(), leaf, retain_graph=True)[0] for column in range(3)]
+    assert all(torch.equal(one, other) for one, other in zip(first, again, strict=True))
+    assert not torch.equal(first[0], first[1])
+
+
+def test_answers_without_gradients_are_the_same_bits() -> None:
+    chained = fused(drawn("mobilenet", 0.25))
+    with torch.no_grad():
+        silent = chained(IMAGES)
+    assert torch.equal(silent, chained(IMAGES.clone().requires_grad_()).detach())
+    assert torch.equal(silent, chained(IMAGES))
 
 
 def test_other_layers_stay_what_they_are() -> None:
     text_padding = nn.Conv2d(3, 4, 3, padding="same")
     circular = nn.Conv2d(3, 4, 3, padding=1, padding_mode="circular")
     for layers in ([text_padding, nn.ReLU()], [circular, nn.ReLU()], [nn.Conv2d(3, 4, 1), nn.ReLU6()], [nn.ReLU()]):
-        joined = fused(nn.Sequential(*layers))
-        assert [*joined] == layers
+        assert [*fused(nn.Sequential(*layers))] == layers
+        assert joined(nn.Sequential(*layers)) == layers
 
 
 def test_without_onednn_nothing_changes(monkeypatch: pytest.MonkeyPatch) -> None:

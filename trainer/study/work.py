@@ -16,7 +16,7 @@ from skinaudit.artifacts.manifest import RunManifest, read_run
 from skinaudit.artifacts.run_sets import open_clean_set
 from skinaudit.artifacts.study_folder import StageRecord, StudyFolder, StudyModel, write_answers
 from skinaudit.errors import InvalidInputError, TrainingDivergedError
-from skinaudit.trainer import generate
+from skinaudit.trainer import cpu, generate
 from skinaudit.trainer.checkpoint import load_run_model
 from skinaudit.trainer.computing import Computing, training_device, usual_precision
 from skinaudit.trainer.data.dataset import Dataset
@@ -52,7 +52,7 @@ def do_stage(place: Workplace, stage: Stage, report: Reporter | None = None) -> 
     So is one whose last weights give logits that a set cannot store.
     """
     report, started = report or Reporter(), time.perf_counter()
-    torch.set_num_threads(place.threads)
+    cpu.prepare(place.threads)
     state, remark = "done", ""
     try:
         if stage.kind == "train":
