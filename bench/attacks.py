@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -16,8 +17,9 @@ from torch import nn
 from skinaudit.artifacts.adversarial_set import CLEAN, open_set
 from skinaudit.artifacts.manifest import read_run, resolve
 from skinaudit.artifacts.threat_model import ThreatModel
+from skinaudit.bench.own_process import as_a_command
 from skinaudit.bench.peers import ATTACKS as PEERS
-from skinaudit.bench.timing import Contest, Contestant, interleaved
+from skinaudit.bench.timing import Contest, Contestant, Timed, interleaved
 from skinaudit.trainer.attacks import pgd
 from skinaudit.trainer.checkpoint import load_run_model
 from skinaudit.trainer.evaluate import device_of, logits_of, pgd_predictions, to_pixels
@@ -90,18 +92,21 @@ def measure_attacks(
     peers: tuple[str, ...] = tuple(PEERS),
     device: torch.device = CPU,
     say: Callable[[str], None] = lambda _: None,
-    clock: Callable[[], float] | None = None,
+    own_process: bool = False,
 ) -> AttackFigures:
     """Attack and predict with each of the `peers` and with skinaudit in turns; each round draws another random start.
 
     The peers get the trained model as it is, in evaluation mode, which is what their users have. Our times include folding
-    it. Wall-clock seconds; torch's threads are left as they are.
+    it. Wall-clock seconds; torch's threads are left as they are. own_process: see `as_a_command`; seconds of CPU then.
     """
+    clock = time.process_time if own_process else None
     model = load_run_model(run).to(device)
     batch = clean_batch(run, images=images)
     attack = _Setting(threat_model, steps, peers)
     interleaved(_contestants(model, clean_batch(run, images=8), attack), rounds=1)  # warm up: a whole round costs minutes
     contestants = _contestants(model, batch, attack)
+    if own_process:
+        contestants |= {name: partial(_apart, contestants[name]) for name in (EVALUATING, FULL_BUDGET)}
     contest = interleaved(contestants, rounds=rounds, rivals=frozenset(peers), cutoff=CUTOFF, say=say, clock=clock)
     fastest = contest.fastest(*peers)
     on_folded = {f"{fastest} on our folded model": partial(_by_peer, fastest, folded(model), batch, attack)}
@@ -116,6 +121,16 @@ def _contestants(model: nn.Module, batch: Batch, attack: _Setting) -> dict[str, 
         FULL_BUDGET: partial(_full_budget, model, batch, attack),
         **{name: partial(_by_peer, name, model, batch, attack) for name in attack.peers},
     }
+
+
+def _apart(contestant: Contestant[float], number: int) -> Timed[float]:
+    def work() -> Timed[float]:
+        started = time.process_time()
+        answer = contestant(number)
+        assert not isinstance(answer, Timed)
+        return Timed(answer, time.process_time() - started)
+
+    return as_a_command(work)
 
 
 def _figures(

@@ -14,6 +14,7 @@ import argparse
 import json
 import time
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -23,10 +24,10 @@ from skinaudit.artifacts.files import write_bytes
 from skinaudit.artifacts.threat_model import ThreatModel, parse_eps
 from skinaudit.bench import libraries
 from skinaudit.bench.attacks import Batch, clean_batch
+from skinaudit.bench.own_process import as_a_command
 from skinaudit.bench.report import table
 from skinaudit.bench.strength_parts.contests import AUTOATTACK
 from skinaudit.bench.strength_parts.left import standing
-from skinaudit.trainer import cpu
 from skinaudit.trainer.ascent.look import answer, look
 from skinaudit.trainer.ascent.losses import dlr
 from skinaudit.trainer.attacks import autoattack
@@ -165,7 +166,7 @@ def main() -> None:
     parser.add_argument("--no-peer", action="store_true", help="ours alone")
     parser.add_argument("--work", type=Path, required=True, metavar="DIR", help="keeps the measured cells of both")
     options = parser.parse_args()
-    cpu.prepare(1)
+    torch.set_num_threads(1)
     rows = []
     for run in options.runs:
         model, batch = load_run_model(run), clean_batch(run, images=options.first + options.images)
@@ -173,7 +174,7 @@ def main() -> None:
         ours(model, clean_batch(run, images=8), ThreatModel("linf", parse_eps("1/255")), settle=1, seed=0)  # warms up
         for eps in options.eps:
             threat_model = ThreatModel("linf", parse_eps(eps))
-            mine = ours(model, batch, threat_model, settle=options.settle or None, seed=options.seed)
+            mine = as_a_command(partial(ours, model, batch, threat_model, settle=options.settle or None, seed=options.seed))
             cell = f"{run.name}-{eps.removesuffix('/255')}-{options.first}-{options.images}.json"
             write_bytes(options.work / f"ours-{options.settle:g}-{options.seed}-{cell}", json.dumps(asdict(mine)).encode())
             theirs = None if options.no_peer else peer(model, batch, threat_model, path=options.work / f"peer-{cell}")

@@ -10,8 +10,17 @@ from typing import Generic, TypeVar
 
 Answer = TypeVar("Answer")
 
-Contestant = Callable[[int], Answer]
-"""Does the work once; its argument is the round's number, to seed from."""
+
+@dataclass(frozen=True)
+class Timed(Generic[Answer]):
+    """An answer with the seconds that it took."""
+
+    answer: Answer
+    seconds: float
+
+
+Contestant = Callable[[int], Answer | Timed[Answer]]
+"""Does the work once; its argument is the round's number, to seed from. One that works elsewhere measures its own time."""
 
 
 @dataclass(frozen=True)
@@ -58,8 +67,9 @@ def interleaved(
         for name in staying if number % 2 == 0 else reversed(staying):
             started = clock()
             answer = contestants[name](number)
-            seconds[name].append(clock() - started)
-            answers[name].append(answer)
+            took = clock() - started
+            seconds[name].append(answer.seconds if isinstance(answer, Timed) else took)
+            answers[name].append(answer.answer if isinstance(answer, Timed) else answer)
             say(f"round {number + 1} of {rounds}: {name} {seconds[name][-1]:.2f} s")
         if number == 0 and rivals:
             limit = cutoff * min(seconds[name][0] for name in rivals)

@@ -322,7 +322,7 @@ def test_our_own_failure_ends_the_bench(contests: dict[str, int], monkeypatch: p
         raise ValueError("ours")
 
     monkeypatch.setattr(strength, "by_us", fails)
-    options = argparse.Namespace(device="cpu", batch=10)
+    options = argparse.Namespace(device="cpu", batch=10, threads=1)
     with pytest.raises(ValueError, match="ours"):
         strength.measured(CELL, strength.CONTESTS["First"], Path("net"), Brightness(), LINF, options)
 
