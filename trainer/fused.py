@@ -22,6 +22,11 @@ from torchvision.models import VGG
 
 from skinaudit.trainer.pooled_linear import PooledLinear
 
+_FEW = 2
+"""So few images torch's own layers answer as fast, or faster."""
+_SMALL = 1 << 18
+"""Values of an answer that stays in the cache of its core, so that a ReLU of its own costs little."""
+
 
 def fused(frozen: nn.Module) -> nn.Module:
     """The same function, computed by chains; shares the weights of `frozen`, which need no gradients.
@@ -117,13 +122,9 @@ class ConvolutionReLU(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Images (N, C, H, W) to the answer (N, channels, H, W)."""
         layer = self.convolution
-        clamped: Tensor
-        if len(images) < 2:  # oneDNN would need more time to reorder the weights than torch needs for one image
-            clamped = layer(images).relu_()
-        else:
-            clamped = torch.ops.mkldnn._convolution_pointwise(
-                images, layer.weight, layer.bias, layer.padding, layer.stride, layer.dilation, layer.groups, "relu", [], ""
-            )
+        clamped: Tensor = torch.ops.mkldnn._convolution_pointwise(
+            images, layer.weight, layer.bias, layer.padding, layer.stride, layer.dilation, layer.groups, "relu", [], ""
+        )
         return clamped
 
     def backward(self, gradient: Tensor, images: Tensor) -> Tensor:
@@ -145,8 +146,9 @@ class PointwiseReLU(ConvolutionReLU):
         layer, rows = self.convolution, _rows(images)
         weight = layer.weight.flatten(1)
         clamped: Tensor
-        if layer.bias is not None and len(rows) <= layer.in_channels:
-            # oneDNN would need more time to reorder the weights than to multiply them.
+        few = len(rows) <= layer.in_channels or len(rows) * layer.out_channels <= _SMALL
+        if layer.bias is not None and few:
+            # oneDNN would need more time to reorder the weights than it saves by clamping while it writes.
             clamped = torch.addmm(layer.bias, rows, weight.t()).relu_()
         else:
             clamped = torch.ops.mkldnn._linear_pointwise(rows, weight, layer.bias, "relu", [], "")
@@ -180,6 +182,10 @@ class Chain(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Images (N, C, H, W) to the answer (N, channels, H, W), channels-last."""
+        if len(images) <= _FEW:
+            for link in self.links:
+                images = link.convolution(images).relu_()  # type: ignore[operator]
+            return images
         if torch.is_grad_enabled() and images.requires_grad:
             answer: Tensor = _Chain.apply(images, self)
             return answer
