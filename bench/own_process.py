@@ -5,7 +5,10 @@ from __future__ import annotations
 import multiprocessing
 import os
 import pickle
+import sys
+import traceback
 from collections.abc import Callable
+from multiprocessing.connection import Connection, wait
 from typing import TypeVar
 
 from skinaudit.errors import SkinauditError
@@ -17,30 +20,36 @@ Answer = TypeVar("Answer")
 def as_a_command(work: Callable[[], Answer]) -> Answer:
     """The answer of `work`, done on one thread by a fork of this process, which sees all its objects.
 
-    The settings of a command belong to its whole process, and the users of other libraries do not have them. Raises what
-    `work` raises. Raises SkinauditError if the fork dies.
+    The settings of a command belong to its whole process, and the users of other libraries do not have them. The answer must
+    be one that pickle takes. Raises SkinauditError with the traceback if `work` fails or the fork dies.
     """
     context = multiprocessing.get_context("fork")
     receiving, sending = context.Pipe(duplex=False)
     child = context.Process(target=_work, args=(work, sending))
     child.start()
     sending.close()
+    wait([receiving, child.sentinel])
     try:
-        raised, answer = pickle.loads(receiving.recv_bytes())
-    except EOFError:
-        child.join()
-        raise SkinauditError(f"the measuring process died with exit code {child.exitcode}") from None
+        outcome: tuple[str | None, Answer] = pickle.loads(receiving.recv_bytes()) if receiving.poll() else (_DIED, None)
+    except (EOFError, OSError):
+        outcome = _DIED, None  # type: ignore[assignment]
     child.join()
-    if raised is not None:
-        raise raised
-    return answer  # type: ignore[no-any-return]
+    failure, answer = outcome
+    if failure is not None:
+        raise SkinauditError(f"{failure.rstrip()} (exit code {child.exitcode})")
+    return answer
 
 
-def _work(work: Callable[[], object], sending: object) -> None:
+_DIED = "the measuring process died"
+
+
+def _work(work: Callable[[], object], sending: Connection) -> None:
     cpu.prepare(1)
     try:
-        outcome = (None, work())
-    except Exception as error:
-        outcome = (error, None)
-    sending.send_bytes(pickle.dumps(outcome))  # type: ignore[attr-defined]
+        outcome = pickle.dumps((None, work()))
+    except BaseException:
+        outcome = pickle.dumps((traceback.format_exc(), None))
+    sending.send_bytes(outcome)
+    sys.stdout.flush()
+    sys.stderr.flush()
     os._exit(0)

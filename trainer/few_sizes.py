@@ -23,7 +23,7 @@ class FewSizes(nn.Module):
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model = model
-        self.train(model.training)
+        self.training = model.training  # not by train(), which would also set its layers
 
     def forward(self, images: Tensor) -> Tensor:
         """The model's answers (N, ...) to images (N, 3, H, W). Gradients reach the images as without filling."""

@@ -1,9 +1,9 @@
 """Chains of convolutions with their ReLUs, computed as one step of autograd, for input gradients on a CPU.
 
-The same function with other rounding, in less time, for four reasons:
+For finite values the same function, with other rounding, in less time:
 
-- oneDNN clamps while it writes, so the ReLUs need no pass of their own;
-- the backward pass masks each gradient in place: a new one would need fresh pages of memory;
+- oneDNN clamps while it writes, so most ReLUs need no pass of their own (it also turns NaN into 0);
+- the backward pass masks a gradient in place where nobody else holds it: a new one would need fresh pages of memory;
 - convolutions of single pixels are products of matrices with one row for each pixel of the batch. oneDNN's convolutions work
   image by image, which takes three times as long for 1,024 channels of 2 x 2 pixels;
 - autograd handles one step for the whole chain.
@@ -18,12 +18,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torchvision.models import VGG
 
 from skinaudit.trainer.pooled_linear import PooledLinear
 
 _FEW = 2
-"""So few images torch's own layers answer as fast, or faster."""
+"""For so few images, torch's own layers are as fast or faster."""
 _SMALL = 1 << 18
 """Values of an answer that stays in the cache of its core, so that a ReLU of its own costs little."""
 
@@ -31,8 +32,8 @@ _SMALL = 1 << 18
 def fused(frozen: nn.Module) -> nn.Module:
     """The same function, computed by chains; shares the weights of `frozen`, which need no gradients.
 
-    Only float32 layers on a CPU, between the layers of a plain nn.Sequential or torchvision's VGG. If torch has no oneDNN,
-    returns `frozen`.
+    Only layers in float32 on a CPU are joined, if they follow each other in a plain nn.Sequential or in torchvision's VGG.
+    Modules of other packages, and layers with hooks, stay what they are. If torch has no oneDNN, returns `frozen`.
     """
     there: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
     return _fused(frozen) if there and hasattr(torch.ops.mkldnn, "_linear_pointwise") else frozen
@@ -42,7 +43,13 @@ def _fused(module: nn.Module) -> nn.Module:
     """The module with its parts fused; the module itself if there is nothing to fuse in it."""
     if _sequence(module) is not None:
         chained, own = list(_chained(joined(module))), set(module.modules())
-        return module if own.issuperset(chained) else nn.Sequential(*chained)
+        if own.issuperset(chained):
+            return module
+        sequence = nn.Sequential(*chained)
+        sequence.training = module.training  # not by train(), which would reach the layers that both share
+        return sequence
+    if not (type(module) is nn.ModuleList or type(module).__module__.startswith("skinaudit.")):
+        return module  # it may look into its children
     children = {name: None if child is None else _fused(child) for name, child in module._modules.items()}
     if all(children[name] is child for name, child in module._modules.items()):
         return module
@@ -56,11 +63,11 @@ def joined(sequence: nn.Module) -> list[nn.Module]:
     layers, place, found = list(_layers(sequence)), 0, list[nn.Module]()
     while place < len(layers):
         layer, second, third = (layers[place : place + 3] + [nn.Identity()] * 2)[:3]
-        if _plain(layer) and type(second) is nn.ReLU:
+        if _plain(layer) and type(second) is nn.ReLU and _untouched(second):
             found.append((PointwiseReLU if _pointwise(layer) else ConvolutionReLU)(layer))  # type: ignore[arg-type]
             place += 2
-        elif type(layer) is nn.AdaptiveAvgPool2d and type(second) is nn.Flatten and type(third) is nn.Linear:
-            found.append(PooledLinear(layer, third))
+        elif _pools(layer, second, third):
+            found.append(PooledLinear(layer, second, third))  # type: ignore[arg-type]
             place += 3
         else:
             found.append(layer)
@@ -80,9 +87,9 @@ def _layers(module: nn.Module) -> Iterator[nn.Module]:
 
 def _sequence(module: nn.Module) -> list[nn.Module] | None:
     """The layers that the module applies one after the other, or None if it does not work like this."""
-    if type(module) is nn.Sequential:
+    if type(module) is nn.Sequential and _untouched(module):
         return list(module)
-    if type(module) is VGG:
+    if type(module) is VGG and _untouched(module):
         return [module.features, module.avgpool, nn.Flatten(), module.classifier]  # type: ignore[list-item]
     return None
 
@@ -90,9 +97,35 @@ def _sequence(module: nn.Module) -> list[nn.Module] | None:
 def _plain(layer: nn.Module) -> bool:
     return (
         type(layer) is nn.Conv2d
-        and (layer.padding_mode, layer.weight.device.type, layer.weight.dtype) == ("zeros", "cpu", torch.float32)
+        and _untouched(layer)
+        and _in_float32_on_a_cpu(layer.weight)
+        and layer.padding_mode == "zeros"
         and not isinstance(layer.padding, str)
     )
+
+
+def _pools(layer: nn.Module, second: nn.Module, third: nn.Module) -> bool:
+    """Whether these are a pooling, a flattening of all but the batch, and a linear layer."""
+    return (
+        type(layer) is nn.AdaptiveAvgPool2d
+        and type(second) is nn.Flatten
+        and type(third) is nn.Linear
+        and all(map(_untouched, (layer, second, third)))
+        and (second.start_dim, second.end_dim) == (1, -1)
+        and _in_float32_on_a_cpu(third.weight)
+    )
+
+
+def _in_float32_on_a_cpu(weight: object) -> bool:
+    return isinstance(weight, Tensor) and (weight.device.type, weight.dtype) == ("cpu", torch.float32)
+
+
+def _untouched(layer: nn.Module) -> bool:
+    """Whether a call of the layer does no more than its class says."""
+    hooks = (
+        layer._forward_hooks, layer._forward_pre_hooks, layer._backward_hooks, layer._backward_pre_hooks
+    )  # fmt: skip
+    return not any(hooks) and "forward" not in vars(layer)
 
 
 def _pointwise(layer: nn.Conv2d) -> bool:
@@ -107,7 +140,8 @@ def _chained(layers: list[nn.Module]) -> Iterator[nn.Module]:
         place += len(links)
         if is_link:
             # The gradient of a max pooling is a tensor of its own; that of an average is one value, expanded.
-            yield Chain(links, owns_gradient=place < len(layers) and type(layers[place]) is nn.MaxPool2d)  # type: ignore[arg-type]
+            pooled = place < len(layers) and type(layers[place]) is nn.MaxPool2d and _untouched(layers[place])
+            yield Chain(links, owns_gradient=pooled)  # type: ignore[arg-type]
         else:
             yield from links
 
@@ -182,7 +216,7 @@ class Chain(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Images (N, C, H, W) to the answer (N, channels, H, W), channels-last."""
-        if len(images) <= _FEW:
+        if images.dim() != 4 or len(images) <= _FEW:
             for link in self.links:
                 images = link.convolution(images).relu_()  # type: ignore[operator]
             return images
@@ -205,6 +239,7 @@ class _Chain(torch.autograd.Function):
         return passed[-1]
 
     @staticmethod
+    @once_differentiable
     def backward(context: Any, *gradients: Tensor) -> tuple[Tensor, None]:
         (gradient,), chain, passed = gradients, context.chain, context.saved_tensors
         own = chain.owns_gradient

@@ -11,30 +11,34 @@ from torch.nn.functional import adaptive_avg_pool2d, linear
 
 
 class PooledLinear(nn.Module):
-    """nn.Sequential(pool, nn.Flatten(), layer) of a frozen model; shares the weights of `layer`.
+    """The pooling, the flattening of all but the batch, and the linear layer of a frozen model; shares their weights.
 
-    Where the pooling enlarges its input, its matrix is multiplied into the weights. This is kept until the weights change.
+    Where the pooling enlarges its input, its matrix is multiplied into the weights. The product is kept until torch counts a
+    change of the weights; writing to their `.data` is not counted.
     """
 
-    def __init__(self, pool: nn.AdaptiveAvgPool2d, layer: nn.Linear) -> None:
+    def __init__(self, pool: nn.AdaptiveAvgPool2d, flatten: nn.Flatten, layer: nn.Linear) -> None:
         super().__init__()
-        self.pool, self.layer = pool, layer
+        self.pool, self.flatten, self.layer = pool, flatten, layer
         self._kept: tuple[object, Tensor] | None = None
 
     def forward(self, features: Tensor) -> Tensor:
         """Features (N, C, H, W) to the layer's answers (N, outputs)."""
-        height, width = features.shape[2:]
+        height, width = features.shape[-2:]
         weight = self.layer.weight
-        cells = weight.shape[1] // features.shape[1]
-        if height * width >= cells:
-            return linear(self.pool(features).flatten(1), weight, self.layer.bias)
-        state = (height, width, weight._version)
-        if self._kept is None or self._kept[0] != state:
-            self._kept = (state, self._joined(height, width, cells))
-        return linear(features.flatten(1), self._kept[1], self.layer.bias)
+        cells = weight.shape[1] // features.shape[1] if features.dim() == 4 else 0
+        if height * width >= cells or weight.is_inference():
+            answer: Tensor = self.layer(self.flatten(self.pool(features)))
+            return answer
+        state, kept = (height, width, weight.data_ptr(), weight._version), self._kept  # another thread may replace it
+        if kept is None or kept[0] != state:
+            kept = self._kept = (state, self._product(height, width, cells))
+        return linear(features.flatten(1), kept[1], self.layer.bias)
 
+    @torch.inference_mode(mode=False)
     @torch.no_grad()
-    def _joined(self, height: int, width: int, cells: int) -> Tensor:
+    def _product(self, height: int, width: int, cells: int) -> Tensor:
+        """Weights (outputs, C * height * width) for features before the pooling."""
         weight = self.layer.weight
         pixels = torch.eye(height * width, dtype=weight.dtype, device=weight.device).view(-1, 1, height, width)
         pooled = adaptive_avg_pool2d(pixels, self.pool.output_size).flatten(1)

@@ -53,6 +53,13 @@ def test_the_number_of_threads_is_set() -> None:
         torch.set_num_threads(before)
 
 
+@pytest.mark.parametrize("name", cpu.VARIABLES)
+def test_what_the_user_has_set_is_left_alone(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(name, "1")
+    monkeypatch.setattr(cpu.ctypes, "CDLL", lambda name: pytest.fail("asked for a C library"))
+    cpu.prepare(torch.get_num_threads())
+
+
 def test_other_systems_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cpu.sys, "platform", "darwin")
     monkeypatch.setattr(cpu.ctypes, "CDLL", lambda name: pytest.fail("asked for a C library"))

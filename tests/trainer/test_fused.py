@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from skinaudit.trainer.attacks.pgd import input_gradient
+from skinaudit.trainer.few_sizes import few_sizes
 from skinaudit.trainer.fused import Chain, ConvolutionReLU, PointwiseReLU, fused, joined
 from skinaudit.trainer.models import build, folded
 from skinaudit.trainer.pooled_linear import PooledLinear
@@ -162,3 +163,79 @@ def test_a_model_without_such_layers_is_itself() -> None:
     assert fused(model) is model
     once = fused(folded(build("mobilenet", width=0.1, size=32)))
     assert fused(once) is once
+
+
+@pytest.mark.parametrize("arch", ["mobilenet", "vgg16", "vgg16_bn"])
+@pytest.mark.parametrize("training", [False, True])
+def test_modes_of_layers_stay_what_they_are(arch: str, training: bool) -> None:
+    """An attack on a GPU wraps the model once more. That must not switch its dropout on."""
+    frozen = drawn(arch, 0.1).train(training)
+    chained = few_sizes(fused(frozen), torch.device("cuda"))
+    assert chained.training == training
+    assert {layer.training for layer in frozen.modules()} == {training}
+
+
+@pytest.mark.parametrize("arch", ["mobilenet", "vgg16", "vgg16_bn"])
+def test_models_elsewhere_than_on_a_cpu_stay_what_they_are(arch: str) -> None:
+    elsewhere = drawn(arch, 0.1).to("meta")
+    assert fused(elsewhere) is elsewhere
+    double = drawn(arch, 0.1).double()
+    assert fused(double) is double
+
+
+class Slicing(nn.Module):
+    """A module of another package that does not apply its layers one after the other."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 4, 3), nn.ReLU())
+
+    def forward(self, images: Tensor) -> Tensor:
+        answer: Tensor = self.body[:2](images).amax((2, 3))
+        return answer
+
+
+def test_modules_of_other_packages_stay_what_they_are() -> None:
+    model = Slicing().requires_grad_(False)
+    model.__class__.__module__ = "elsewhere"
+    assert fused(model) is model
+    assert_same_function(fused(nn.Sequential(model)), model, IMAGES)
+
+
+def halved(layer: nn.Module, given: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    return (given[0] * 0.5,)
+
+
+@pytest.mark.parametrize("place", [0, 1, 2, 3, 4, 5])
+def test_layers_with_hooks_keep_them(place: int) -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = nn.Sequential(
+            nn.Conv2d(3, 8, 3), nn.ReLU(), nn.MaxPool2d(15), nn.AdaptiveAvgPool2d(3), nn.Flatten(), nn.Linear(72, 3)
+        ).requires_grad_(False)  # fmt: skip
+    plain = fused(model)(IMAGES)
+    model[place].register_forward_pre_hook(halved)
+    assert not torch.allclose(fused(model)(IMAGES), plain)
+    assert_same_function(fused(model), model, IMAGES)
+
+
+def test_a_layer_with_its_own_forward_keeps_it() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Flatten()).requires_grad_(False)
+    model[0].forward = lambda images: images.mean(1, keepdim=True)
+    assert_same_function(fused(model), model, IMAGES)
+
+
+def test_other_flattenings_and_single_images_work_as_before() -> None:
+    for flatten, inputs in ((nn.Flatten(2), 49), (nn.Flatten(1, 2), 7)):
+        model = nn.Sequential(nn.AdaptiveAvgPool2d(7), flatten, nn.Linear(inputs, 5)).requires_grad_(False)
+        assert torch.equal(fused(model)(IMAGES[:, :, :2, :2]), model(IMAGES[:, :, :2, :2]))
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1)).requires_grad_(False)
+    assert torch.equal(fused(model)(IMAGES[0]), model(IMAGES[0]))
+
+
+def test_second_derivatives_are_refused() -> None:
+    leaf = IMAGES.clone().requires_grad_()
+    answer = fused(nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU()).requires_grad_(False))(leaf)
+    (gradient,) = torch.autograd.grad(answer.square().sum(), leaf, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        gradient.sum().backward()

@@ -23,7 +23,7 @@ def test_it_is_the_same_function(output: int | tuple[int, int], size: tuple[int,
     pool, layer = layers(output)
     features = torch.rand(4, 3, *size, generator=torch.Generator().manual_seed(1)).contiguous(memory_format=order)
     found, expected = (features.clone().requires_grad_() for _ in range(2))
-    answer, right = PooledLinear(pool, layer)(found), nn.Sequential(pool, nn.Flatten(), layer)(expected)
+    answer, right = PooledLinear(pool, nn.Flatten(), layer)(found), nn.Sequential(pool, nn.Flatten(), layer)(expected)
     assert torch.allclose(answer, right, atol=1e-6)
     direction = torch.arange(20.0).view(4, 5)
     (answer * direction).sum().backward()
@@ -33,7 +33,7 @@ def test_it_is_the_same_function(output: int | tuple[int, int], size: tuple[int,
 
 def test_new_weights_are_seen() -> None:
     pool, layer = layers(7)
-    joined, features = PooledLinear(pool, layer), torch.rand(2, 3, 2, 2)
+    joined, features = PooledLinear(pool, nn.Flatten(), layer), torch.rand(2, 3, 2, 2)
     before = joined(features)
     with torch.no_grad():
         layer.weight.copy_(2 * layer.weight)
@@ -43,7 +43,7 @@ def test_new_weights_are_seen() -> None:
 
 def test_the_product_is_computed_once() -> None:
     pool, layer = layers(7)
-    joined = PooledLinear(pool, layer)
+    joined = PooledLinear(pool, nn.Flatten(), layer)
     joined(torch.rand(2, 3, 2, 2))
     assert joined._kept is not None
     kept = joined._kept[1]
@@ -51,3 +51,25 @@ def test_the_product_is_computed_once() -> None:
     assert joined._kept[1] is kept
     joined(torch.rand(1, 3, 2, 1))
     assert joined._kept[1] is not kept
+
+
+def test_it_works_in_inference_mode_and_behind_it() -> None:
+    pool, layer = layers(7)
+    joined, features = PooledLinear(pool, nn.Flatten(), layer), torch.rand(2, 3, 2, 2)
+    with torch.inference_mode():
+        silent = joined(features)
+        drawn_there = PooledLinear(pool, nn.Flatten(), nn.Linear(3 * 49, 5))
+        drawn_there(features)
+    leaf = features.clone().requires_grad_()
+    answer = joined(leaf)
+    answer.sum().backward()
+    assert leaf.grad is not None
+    assert torch.equal(silent, answer.detach())
+
+
+def test_replaced_weights_are_seen() -> None:
+    pool, layer = layers(7)
+    joined, features = PooledLinear(pool, nn.Flatten(), layer), torch.rand(2, 3, 2, 2)
+    before = joined(features) - layer.bias
+    layer.weight = nn.Parameter(2 * layer.weight, requires_grad=False)
+    assert torch.allclose(joined(features) - layer.bias, 2 * before, atol=1e-6)
