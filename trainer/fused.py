@@ -12,6 +12,7 @@ For finite values the same function, with other rounding, in less time:
 from __future__ import annotations
 
 import copy
+import sys
 from collections.abc import Iterator
 from itertools import groupby
 from typing import Any
@@ -19,7 +20,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
-from torchvision.models import VGG
 
 from skinaudit.trainer.pooled_linear import PooledLinear
 
@@ -89,7 +89,10 @@ def _sequence(module: nn.Module) -> list[nn.Module] | None:
     """The layers that the module applies one after the other, or None if it does not work like this."""
     if type(module) is nn.Sequential and _untouched(module):
         return list(module)
-    if type(module) is VGG and _untouched(module):
+    models = sys.modules.get(
+        "torchvision.models"
+    )  # which takes a second to load, and is loaded if the module is one of them
+    if models is not None and type(module) is models.VGG and _untouched(module):
         return [module.features, module.avgpool, nn.Flatten(), module.classifier]  # type: ignore[list-item]
     return None
 
