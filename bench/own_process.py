@@ -16,6 +16,8 @@ from skinaudit.trainer import cpu
 
 Answer = TypeVar("Answer")
 
+_DIED = "the measuring process died"
+
 
 def as_a_command(work: Callable[[], Answer]) -> Answer:
     """The answer of `work`, done on one thread by a fork of this process, which sees all its objects.
@@ -38,9 +40,6 @@ def as_a_command(work: Callable[[], Answer]) -> Answer:
     if failure is not None:
         raise SkinauditError(f"{failure.rstrip()} (exit code {child.exitcode})")
     return answer
-
-
-_DIED = "the measuring process died"
 
 
 def _work(work: Callable[[], object], sending: Connection) -> None:

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from skinaudit.tests.drawn_models import drawn
 from skinaudit.trainer.attacks.pgd import input_gradient
 from skinaudit.trainer.few_sizes import few_sizes
 from skinaudit.trainer.fused import Chain, ConvolutionReLU, PointwiseReLU, fused, joined
@@ -32,18 +33,9 @@ def assert_same_function(model: nn.Module, expected: nn.Module, images: Tensor) 
         assert ((found - right).abs().reshape(len(right), -1).amax(1) <= 1e-4 * scale + 1e-12).all()
 
 
-def drawn(arch: str, width: float) -> nn.Module:
-    """A folded model whose layers have statistics that differ, as after a training, so that no answer is near 0."""
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        model = build(arch, width=width, size=32).eval()
-        for layer in model.modules():
-            if isinstance(layer, nn.BatchNorm2d):
-                layer.running_mean.normal_(0, 0.1)
-                layer.running_var.uniform_(0.5, 1.5)
-            elif isinstance(layer, nn.Conv2d) and layer.bias is not None:
-                layer.bias.data.normal_(0, 0.1)
-    return folded(model)
+def frozen_model(arch: str, width: float) -> nn.Module:
+    """A folded model with biases, so that no answer is near 0."""
+    return folded(drawn(arch, width, biases=True))
 
 
 @pytest.mark.parametrize(
@@ -59,7 +51,7 @@ def drawn(arch: str, width: float) -> nn.Module:
 def test_a_model_stays_the_same_function(
     arch: str, width: float, convolutions: int, products: int, pooled: int, images: int
 ) -> None:
-    frozen = drawn(arch, width)
+    frozen = frozen_model(arch, width)
     chained = fused(frozen)
     assert [len(parts(chained, kind)) for kind in (ConvolutionReLU, PointwiseReLU, PooledLinear)] == [
         convolutions, products, pooled,
@@ -100,7 +92,7 @@ def test_each_kind_of_convolution(
 
 def test_weights_are_shared() -> None:
     for arch in ("mobilenet", "vgg16"):
-        frozen = drawn(arch, 0.1)
+        frozen = frozen_model(arch, 0.1)
         chained = fused(frozen)
         assert_same_function(chained, frozen, IMAGES)
         with torch.no_grad():
@@ -127,7 +119,7 @@ def test_a_gradient_that_others_hold_is_not_written_to() -> None:
 
 def test_the_same_answer_can_be_differentiated_again() -> None:
     """DeepFool asks for the gradient of each class behind one forward pass."""
-    model = drawn("vgg16", 0.1)
+    model = frozen_model("vgg16", 0.1)
     leaf = IMAGES.clone().requires_grad_()
     answers = fused(model)(leaf)
     first = [torch.autograd.grad(answers[:, column].sum(), leaf, retain_graph=True)[0] for column in range(3)]
@@ -137,7 +129,7 @@ def test_the_same_answer_can_be_differentiated_again() -> None:
 
 
 def test_answers_without_gradients_are_the_same_bits() -> None:
-    chained = fused(drawn("mobilenet", 0.25))
+    chained = fused(frozen_model("mobilenet", 0.25))
     with torch.no_grad():
         silent = chained(IMAGES)
     assert torch.equal(silent, chained(IMAGES.clone().requires_grad_()).detach())
@@ -169,7 +161,7 @@ def test_a_model_without_such_layers_is_itself() -> None:
 @pytest.mark.parametrize("training", [False, True])
 def test_modes_of_layers_stay_what_they_are(arch: str, training: bool) -> None:
     """An attack on a GPU wraps the model once more. That must not switch its dropout on."""
-    frozen = drawn(arch, 0.1).train(training)
+    frozen = frozen_model(arch, 0.1).train(training)
     chained = few_sizes(fused(frozen), torch.device("cuda"))
     assert chained.training == training
     assert {layer.training for layer in frozen.modules()} == {training}
@@ -177,9 +169,9 @@ def test_modes_of_layers_stay_what_they_are(arch: str, training: bool) -> None:
 
 @pytest.mark.parametrize("arch", ["mobilenet", "vgg16", "vgg16_bn"])
 def test_models_elsewhere_than_on_a_cpu_stay_what_they_are(arch: str) -> None:
-    elsewhere = drawn(arch, 0.1).to("meta")
+    elsewhere = frozen_model(arch, 0.1).to("meta")
     assert fused(elsewhere) is elsewhere
-    double = drawn(arch, 0.1).double()
+    double = frozen_model(arch, 0.1).double()
     assert fused(double) is double
 
 

@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from skinaudit.artifacts.threat_model import ThreatModel
 from skinaudit.errors import InvalidInputError
+from skinaudit.tests.drawn_models import drawn
 from skinaudit.trainer import computing, half_passes
 from skinaudit.trainer.computing import FP32, Computing, check_computing
 from skinaudit.trainer.fused import fused
@@ -30,18 +31,6 @@ computes = pytest.mark.skipif(
     reason="oneDNN computes no convolutions in bfloat16 on this CPU",
 )
 """Such a CPU may still be slow at it: then the command refuses, and these tests run."""
-
-
-def drawn(arch: str, width: float = 0.25) -> nn.Module:
-    """A model whose layers have statistics that differ, as after a training."""
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        model = build(arch, width=width, size=32).eval()
-        for layer in model.modules():
-            if isinstance(layer, nn.BatchNorm2d):
-                layer.running_mean.normal_(0, 0.1)
-                layer.running_var.uniform_(0.5, 1.5)
-    return model
 
 
 def gradient_of(model: nn.Module, images: Tensor = IMAGES) -> tuple[Tensor, Tensor]:
