@@ -23,7 +23,7 @@ from skinaudit.bench.timing import Contest, Contestant, Timed, interleaved
 from skinaudit.trainer.attacks import pgd
 from skinaudit.trainer.checkpoint import load_run_model
 from skinaudit.trainer.evaluate import device_of, logits_of, pgd_predictions, to_pixels
-from skinaudit.trainer.fused import fused
+from skinaudit.trainer.input_gradients.fused import fused
 from skinaudit.trainer.models import folded
 
 CPU = torch.device("cpu")

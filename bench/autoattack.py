@@ -33,7 +33,7 @@ from skinaudit.trainer.ascent.losses import dlr
 from skinaudit.trainer.attacks import autoattack
 from skinaudit.trainer.checkpoint import load_run_model
 from skinaudit.trainer.evaluate import STOP_MARGIN, to_pixels
-from skinaudit.trainer.fused import fused
+from skinaudit.trainer.input_gradients.fused import fused
 from skinaudit.trainer.models import folded
 
 _AT_ONCE = 100

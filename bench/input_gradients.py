@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from skinaudit.bench.report import table
 from skinaudit.trainer import cpu
-from skinaudit.trainer.fused import fused
+from skinaudit.trainer.input_gradients.fused import fused
 from skinaudit.trainer.models import build, folded
 
 MODELS = (("mobilenet", 0.25), ("mobilenet", 0.5), ("mobilenet", 1.0), ("vgg16_bn", 0.25), ("vgg16", 1.0))

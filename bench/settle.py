@@ -1,4 +1,4 @@
-"""What dropping settled images saves and misjudges: docs/results/settle.md, where evaluate.SETTLE comes from.
+"""What dropping settled images saves and misjudges: docs/results/settle.md.
 
 python bench/settle.py runs/standard-wide runs/hardened-tuned --eps 1/255 2/255 8/255 --output docs/results/settle.md
 """
@@ -6,7 +6,8 @@ python bench/settle.py runs/standard-wide runs/hardened-tuned --eps 1/255 2/255 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -16,12 +17,12 @@ from skinaudit.artifacts.threat_model import ThreatModel, parse_eps
 from skinaudit.bench.attacks import clean_batch
 from skinaudit.bench.report import table
 from skinaudit.trainer import cpu
-from skinaudit.trainer.attacks import pgd
+from skinaudit.trainer.attacks import apgd_ce, pgd
 from skinaudit.trainer.checkpoint import load_run_model
 from skinaudit.trainer.evaluate import SETTLE, STOP_MARGIN, to_pixels
 from skinaudit.trainer.models import folded
 
-_SHARES = (1.0, 2.0, SETTLE)
+_SHARES = (1.0, SETTLE, 2 * SETTLE)
 _STEPS = 40
 
 
@@ -50,19 +51,20 @@ def main() -> None:
     cpu.prepare(options.threads)
     rows = [row for run in options.runs for eps in options.eps for row in _rows(run, eps, images=options.images)]
     figures = ("gradients, of all", "right under attack", "right only because dropped")
-    heads = ("run", "linf eps", "images", "steps, settle", *figures)
+    heads = ("run", "linf eps", "images", "attack, settle", *figures)
     options.output.write_text(
         f"""# Images that PGD can no longer break
 
     python bench/settle.py {" ".join(map(str, options.runs))} --eps {" ".join(options.eps)} --images {options.images} \\
                            --output docs/results/settle.md
 
-PGD-{_STEPS} for measuring robust accuracy (`evaluate.pgd_predictions`), from one random start. Its steps fall as a cosine
-from 2 eps to eps/10. *Constant*: the same with steps of 2.5 eps / {_STEPS}, which other libraries take.
+`pgd`: PGD-{_STEPS} for measuring robust accuracy (`evaluate.pgd_predictions`). Its steps fall as a cosine from 2 eps to
+eps/10. *Constant*: the same with steps of 2.5 eps / {_STEPS}, which other libraries take. `apgd-ce`: Auto-PGD with {_STEPS}
+steps. All from one random start.
 
-Images always leave the loop once a wrong logit leads by {STOP_MARGIN}. With `settle: k`, an image also leaves if k
-times the gain that its gradient promises in the rest of the ball could not flip it. Training and the benchmark use
-{SETTLE:g}; stored sets never use it.
+Images always leave once a wrong logit leads by {STOP_MARGIN}. With `settle: k`, an image also leaves after a fifth of the
+steps if k times the gain that its gradient promises in the rest of the ball could not flip it. The rules are in
+`trainer/ascent/settling.py`. Training and the benchmarks use {SETTLE:g}; stored sets never use it.
 
 - *gradients*: share of all that {_STEPS} steps for every image would take;
 - *right only because dropped*: images that left as settled, but which the attack breaks if no image may leave.
@@ -74,24 +76,28 @@ times the gain that its gradient promises in the rest of the ball could not flip
 
 def _rows(run: Path, eps: str, *, images: int) -> Iterator[list[str]]:
     batch = clean_batch(run, images=images)
-    model = _Counted(folded(load_run_model(run)))
+    model = _Counted(folded(load_run_model(run))).eval()
     pixels, labels = to_pixels(batch.images, device=torch.device("cpu")), torch.from_numpy(batch.labels)
-    right_of_all: Tensor | None = None
-    for schedule, settle in (("constant", None), ("cosine", None), *(("cosine", share) for share in _SHARES)):
-        model.shown = 0
-        adversarial = pgd.attack(
-            model, pixels, labels, threat_model=ThreatModel("linf", parse_eps(eps)),
-            generator=torch.Generator().manual_seed(0), steps=_STEPS, schedule=schedule, stop_margin=STOP_MARGIN,
-            settle=settle,
-        )  # fmt: skip
-        spent = model.shown / (_STEPS * len(labels))
-        with torch.no_grad():
-            right = model(adversarial).argmax(1) == labels
-        right_of_all = right if settle is None else right_of_all
-        assert right_of_all is not None
-        label = f"{schedule}, " + ("none dropped" if settle is None else f"{settle:g}")
-        figures = (f"{spent:.1%}", f"{right.float().mean():.1%}", str(int((right & ~right_of_all).sum())))
-        yield [run.name, eps, str(len(labels)), label, *figures]
+    attacks: dict[str, tuple[Callable[..., Tensor], tuple[float | None, ...]]] = {
+        "pgd, constant": (partial(pgd.attack, schedule="constant"), (None,)),
+        "pgd": (partial(pgd.attack, schedule="cosine"), (None, *_SHARES)),
+        "apgd-ce": (apgd_ce.attack, (None, *_SHARES)),
+    }
+    for name, (attack, shares) in attacks.items():
+        right_of_all = torch.zeros_like(labels, dtype=torch.bool)
+        for share in shares:
+            model.shown = 0
+            adversarial = attack(
+                model, pixels, labels, threat_model=ThreatModel("linf", parse_eps(eps)),
+                generator=torch.Generator().manual_seed(0), steps=_STEPS, stop_margin=STOP_MARGIN, settle=share,
+            )  # fmt: skip
+            spent = model.shown / (_STEPS * len(labels))
+            with torch.no_grad():
+                right = model(adversarial).argmax(1) == labels
+            right_of_all = right if share is None else right_of_all
+            label = f"{name}, " + ("none dropped" if share is None else f"{share:g}")
+            figures = (f"{spent:.1%}", f"{right.float().mean():.1%}", str(int((right & ~right_of_all).sum())))
+            yield [str(run), eps, str(len(labels)), label, *figures]
 
 
 if __name__ == "__main__":

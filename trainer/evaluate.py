@@ -13,7 +13,7 @@ from skinaudit.artifacts.files import Progress
 from skinaudit.artifacts.threat_model import ThreatModel
 from skinaudit.trainer.attacks import pgd
 from skinaudit.trainer.few_sizes import few_sizes
-from skinaudit.trainer.fused import fused
+from skinaudit.trainer.input_gradients.fused import fused
 from skinaudit.true_fp32 import true_fp32
 
 STOP_MARGIN = 0.05
@@ -22,7 +22,7 @@ STOP_MARGIN = 0.05
 _FEW = 0.25
 """With fewer answers of other classes, as a share of their images, a model counts as constant; see `one_class`."""
 
-SETTLE = 4.0
+SETTLE = 1.5
 """An image counts as held and costs no more steps if SETTLE times the largest linear gain in the ball could not break it."""
 
 

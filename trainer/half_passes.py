@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from skinaudit.errors import InvalidInputError
-from skinaudit.trainer.fused import ConvolutionReLU, joined
+from skinaudit.trainer.input_gradients.fused import joined
+from skinaudit.trainer.input_gradients.links import ConvolutionReLU
 
 
 def has_matrix_units() -> bool:

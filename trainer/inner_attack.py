@@ -14,8 +14,8 @@ from skinaudit.artifacts.threat_model import ThreatModel
 from skinaudit.trainer.ascent.losses import Loss
 from skinaudit.trainer.attacks import pgd
 from skinaudit.trainer.computing import FP32, Computing, Precision, in_precision, round_weights
-from skinaudit.trainer.fused import fused
 from skinaudit.trainer.half_passes import HalfPasses
+from skinaudit.trainer.input_gradients.fused import fused
 from skinaudit.trainer.models import channels_last, folded, refold
 from skinaudit.trainer.objective import Objective
 from skinaudit.trainer.recorded_steps import RecordedSteps

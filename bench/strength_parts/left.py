@@ -16,7 +16,7 @@ from skinaudit.bench.tempered import Tempered
 from skinaudit.trainer import attacks, ball
 from skinaudit.trainer.ascent.boundary import length
 from skinaudit.trainer.evaluate import to_pixels
-from skinaudit.trainer.fused import fused
+from skinaudit.trainer.input_gradients.fused import fused
 from skinaudit.trainer.models import folded
 
 _SLACK = 1e-4

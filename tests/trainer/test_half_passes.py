@@ -15,10 +15,10 @@ from skinaudit.errors import InvalidInputError
 from skinaudit.tests.drawn_models import drawn
 from skinaudit.trainer import computing, half_passes
 from skinaudit.trainer.computing import FP32, Computing, check_computing
-from skinaudit.trainer.fused import fused
 from skinaudit.trainer.half_passes import HalfPasses
 from skinaudit.trainer.hardener import check_half_attack
 from skinaudit.trainer.inner_attack import AttackedCopy
+from skinaudit.trainer.input_gradients.fused import fused
 from skinaudit.trainer.models import build, folded
 from skinaudit.trainer.recipes import Hardening
 

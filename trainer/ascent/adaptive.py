@@ -16,12 +16,15 @@ from skinaudit.trainer import ball
 from skinaudit.trainer.ascent.climb import move
 from skinaudit.trainer.ascent.look import Worst, look
 from skinaudit.trainer.ascent.losses import Loss
+from skinaudit.trainer.ascent.settling import SURE, settled, too_slow
 
 MOMENTUM = 0.75
-_SURE = 0.1
+_TRUSTED = 0.1
 """Share of the steps after which a gradient is trusted. Where the loss is curved, the gradient at a random start is not."""
 _LOOKS = (0.05, 0.2, 0.8)
 """Shares of the steps at which slow images may leave; each is four times the one before."""
+_COMPACT = 0.9
+"""Finished images are dropped only once they are a tenth, because each new batch size needs new kernels."""
 _RISING = 0.75
 """The step size is halved if a smaller share of the steps between two checks raised the loss."""
 
@@ -41,6 +44,7 @@ def adapt(
     targeted: bool = False,
     stop_margin: float | None = None,
     settle: float | None = None,
+    alone: bool = False,
 ) -> None:
     """Increase the loss from `start` within the ball around `images`; pass each of the `steps` + 1 points to `worst`.
 
@@ -48,28 +52,32 @@ def adapt(
     the loop when its margin exceeds it. This is for measuring only, because such examples lie near the boundary. settle:
     used together with stop_margin and a loss that is positive wherever the attack has succeeded. Hopeless images then leave
     too (see `hopeless`), after a tenth of the steps at the earliest. Without aims, the loss and its gain belong to all wrong
-    classes together, so images also leave that are too slow (see `too_slow`). Other parameters: see `look`.
+    classes together, so images also leave that are too slow (see `too_slow`). alone: no other attack follows, and the loss
+    is the smooth lead, so images leave by the stricter rules of `settling`. Other parameters: see `look`.
     """
     state = _State(images, labels, index, aims, start, threat_model)
     gradient, value, logits = look(model, state.moved, labels, loss, aims=aims, targeted=targeted)
-    worst.meet(state.moved, logits, gradient, index=index)
-    state.begin(gradient, value)
+    lead = worst.meet(state.moved, logits, gradient, index=index)
+    state.begin(gradient, value, lead)
     checks, looks = set(_checks(steps)), {math.ceil(share * steps) for share in _LOOKS}
     for number in range(1, steps + 1):
         if stop_margin is not None:
             going = worst.margin[state.index] <= stop_margin
-            if settle is not None and number > _SURE * steps:
-                going &= ~state.hopeless(settle)
-            if settle is not None and aims is None and number in looks:
-                lead = worst.margin[state.index]
-                going &= ~too_slow(lead, state.earlier, settle)
-                state.earlier = lead
+            if settle is not None and alone and number - 1 >= SURE * steps:
+                going &= ~state.settled(settle)
+            elif settle is not None and not alone:
+                if number > _TRUSTED * steps:
+                    going &= ~state.hopeless(settle)
+                if aims is None and number in looks:
+                    lead = worst.margin[state.index]
+                    going &= ~too_slow(lead, state.earlier, settle)
+                    state.earlier = lead
             if not keep_rows(state, going):
                 return
         state.step(first=number == 1)
         gradient, value, logits = look(model, state.moved, state.labels, loss, aims=state.aims, targeted=targeted)
-        worst.meet(state.moved, logits, gradient, index=state.index)
-        state.note(gradient, value)
+        lead = worst.meet(state.moved, logits, gradient, index=state.index)
+        state.note(gradient, value, lead)
         if number in checks:
             state.check()
 
@@ -96,10 +104,11 @@ class _State:
         # kept for the whole run, because every step needs them twice
         self.lower, self.upper = ball.linf_bounds(images, threat_model=threat_model)
 
-    def begin(self, gradient: Tensor, value: Tensor) -> None:
-        """Store the gradient and the loss at the start."""
+    def begin(self, gradient: Tensor, value: Tensor, lead: Tensor) -> None:
+        """Store the gradient, the loss and the margin at the start."""
+        self.first = self.largest = lead
         self.gradient = self.best_gradient = gradient
-        self.value = self.best_value = self.checked_value = value
+        self.here = self.value = self.best_value = self.checked_value = value
         self.best = self.moved
         self.size = torch.full((len(value), 1, 1, 1), 2 * self._threat_model.eps, device=value.device)
         self.earlier = torch.full_like(value, -torch.inf)
@@ -115,15 +124,16 @@ class _State:
         )  # fmt: skip
         self.moved, self.before = moved, self.moved
 
-    def note(self, gradient: Tensor, value: Tensor) -> None:
-        """Store the gradient and the loss at the present points."""
+    def note(self, gradient: Tensor, value: Tensor, lead: Tensor) -> None:
+        """Store the gradient, the loss and the margin at the present points."""
+        self.largest = torch.maximum(self.largest, lead)
         self.risen, self.window = self.risen + (value > self.value), self.window + 1
         better = value > self.best_value
         where = better.view(-1, 1, 1, 1)
         self.best = torch.where(where, self.moved, self.best)
         self.best_gradient = torch.where(where, gradient, self.best_gradient)
         self.best_value = torch.maximum(value, self.best_value)
-        self.gradient, self.value = gradient, value
+        self.gradient, self.value, self.here = gradient, value, value
 
     def check(self) -> None:
         """Halve the step and return to the best point if the loss rose too seldom, or if its best value did not improve."""
@@ -133,6 +143,7 @@ class _State:
         self.size = torch.where(where, self.size / 2, self.size)
         self.moved = torch.where(where, self.best, self.moved)
         self.gradient = torch.where(where, self.best_gradient, self.gradient)
+        self.here = torch.where(self.halved, self.best_value, self.value)  # the loss at `moved`
         self.checked_value = self.best_value
         self.risen, self.window = torch.zeros_like(self.risen), 0
 
@@ -142,18 +153,21 @@ class _State:
         The criterion of Wang et al. 2019 (https://arxiv.org/abs/2112.08304). An image with a gradient of 0 is never
         hopeless.
         """
-        gain = ball.linear_gain(
+        gain = self._gain()
+        return (gain > 0) & (self.here + share * gain < 0)
+
+    def settled(self, share: float) -> Tensor:
+        """Images (n,) that this run will not break; see `settling`.
+
+        An image with a gradient of 0 never settles, because momentum may still move it.
+        """
+        far = settled(self.here, self._gain(), first=self.first, largest=self.largest, share=share)
+        return far & self.gradient.flatten(1).any(1)
+
+    def _gain(self) -> Tensor:
+        return ball.linear_gain(
             self.moved, self.images, self.gradient, threat_model=self._threat_model, bounds=(self.lower, self.upper)
         )
-        return (gain > 0) & (self.value + share * gain < 0)
-
-
-def too_slow(lead: Tensor, earlier: Tensor, settle: float) -> Tensor:
-    """Images (n,) that miss more than `settle` times what their margin, now `lead`, gained since `earlier`.
-
-    `earlier`: at a quarter of the steps, or -inf, which makes no image too slow.
-    """
-    return lead + settle * (lead - earlier) < 0
 
 
 def keep_rows(state: object, going: Tensor) -> bool:
@@ -169,7 +183,3 @@ def keep_rows(state: object, going: Tensor) -> bool:
             if isinstance(value, Tensor):
                 setattr(state, name, value[going])
     return True
-
-
-_COMPACT = 0.9
-"""Finished images are dropped only once they are a tenth, because each new batch size needs new kernels."""

@@ -38,10 +38,11 @@ def from_starts(
     targeted: bool,
     stop_margin: float | None,
     trace: AttackTrace | None,
+    settle: float | None = None,
 ) -> Tensor:
     """Auto-PGD with `steps` steps from each of `restarts` random starts. Broken images are not started again.
 
-    Shapes and returned value as in pgd_dlr; stop_margin as in `adapt`.
+    Shapes and returned value as in pgd_dlr; stop_margin and settle as in `adapt`, where it is alone.
     """
     worst = Worst(images, labels, targeted=targeted, trace=trace)
     if trace is not None:
@@ -49,7 +50,7 @@ def from_starts(
     for _ in range(restarts):
         climb_standing(
             model, images, labels, worst=worst, loss=loss, threat_model=threat_model, generator=generator, steps=steps,
-            targeted=targeted, stop_margin=stop_margin,
+            targeted=targeted, stop_margin=stop_margin, settle=settle, alone=True,
         )  # fmt: skip
     return worst.images
 
@@ -110,24 +111,25 @@ def climb_standing(
     targeted: bool = False,
     stop_margin: float | None = None,
     settle: float | None = None,
+    alone: bool = False,
 ) -> None:
     """One run of Auto-PGD from random starts for those of the N images that are not broken yet."""
     index = worst.standing()
     if len(index):
         _climb_from_random(
             model, images, labels, index, worst=worst, loss=loss, threat_model=threat_model, generator=generator,
-            steps=steps, targeted=targeted, stop_margin=stop_margin, settle=settle,
+            steps=steps, targeted=targeted, stop_margin=stop_margin, settle=settle, alone=alone,
         )  # fmt: skip
 
 
 def _climb_from_random(
     model: nn.Module, images: Tensor, labels: Tensor, index: Tensor, *, worst: Worst, loss: Loss, threat_model: ThreatModel,
     generator: torch.Generator, steps: int, aims: Tensor | None = None, targeted: bool = False, stop_margin: float | None,
-    settle: float | None,
+    settle: float | None, alone: bool = False,
 ) -> None:  # fmt: skip
     clean = images[index]
     adapt(
         model, clean, labels[index], worst=worst, index=index,
         start=ball.start(clean, threat_model=threat_model, generator=generator), steps=steps, loss=loss,
-        threat_model=threat_model, aims=aims, targeted=targeted, stop_margin=stop_margin, settle=settle,
+        threat_model=threat_model, aims=aims, targeted=targeted, stop_margin=stop_margin, settle=settle, alone=alone,
     )  # fmt: skip

@@ -27,7 +27,7 @@ from skinaudit.artifacts.threat_model import ThreatModel
 from skinaudit.errors import InvalidInputError, choose_one
 from skinaudit.trainer.attack_trace import AttackTrace
 from skinaudit.trainer.few_sizes import few_sizes
-from skinaudit.trainer.fused import fused
+from skinaudit.trainer.input_gradients.fused import fused
 
 
 class Attack(Protocol):

@@ -8,11 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from skinaudit.artifacts.threat_model import ThreatModel
+from skinaudit.errors import InvalidInputError
 from skinaudit.trainer.ascent.losses import smooth_lead
 from skinaudit.trainer.ascent.starts import check_counts, from_starts
 from skinaudit.trainer.attack_trace import AttackTrace
 
-SETTINGS: dict[str, Any] = {"steps": 100, "restarts": 1, "targeted": False, "stop_margin": None}
+SETTINGS: dict[str, Any] = {"steps": 100, "restarts": 1, "targeted": False, "stop_margin": None, "settle": None}
 
 
 def attack(
@@ -26,15 +27,22 @@ def attack(
     restarts: int = 1,
     targeted: bool = False,
     stop_margin: float | None = None,
+    settle: float | None = None,
     trace: AttackTrace | None = None,
 ) -> Tensor:
     """Increase the cross-entropy, as the smooth lead, from random starts.
 
     Shapes, dtypes and `targeted` as in pgd-dlr. A broken image is not started again. stop_margin: if given, an image leaves
-    when a wrong class leads by more; for measuring, not for storing. Raises InvalidInputError for counts below 1.
+    when a wrong class leads by more; for measuring, not for storing. settle: only with stop_margin, without targeted and
+    without a trace, and at least 1. An image then also leaves if this attack will not break it; see `ascent.settling`.
+    Raises InvalidInputError for counts below 1 and for an invalid settle.
     """
     check_counts("apgd-ce", steps=steps, restarts=restarts)
+    if settle is not None and (stop_margin is None or settle < 1 or targeted or trace is not None):
+        raise InvalidInputError(
+            f"apgd-ce: settle {settle}: give at least 1, together with stop_margin, and neither targeted nor a trace"
+        )
     return from_starts(
         model, images, labels, loss=smooth_lead, threat_model=threat_model, generator=generator, steps=steps,
-        restarts=restarts, targeted=targeted, stop_margin=stop_margin, trace=trace,
+        restarts=restarts, targeted=targeted, stop_margin=stop_margin, settle=settle, trace=trace,
     )  # fmt: skip

@@ -14,6 +14,7 @@ from skinaudit.errors import InvalidInputError
 from skinaudit.trainer import ball
 from skinaudit.trainer.ascent.look import pieces_of
 from skinaudit.trainer.ascent.losses import Loss, dlr, margin, smooth_lead
+from skinaudit.trainer.ascent.settling import SURE, settled
 from skinaudit.trainer.attack_trace import AttackTrace
 
 SETTINGS: dict[str, Any] = {
@@ -40,9 +41,7 @@ _SMALLEST = 0.05
 """Last step of the schedule `cosine`, as a share of the first."""
 
 _SETTLING = 4
-"""Steps between two checks for settled images, after one check at each of the first steps. A check costs several percent of
-a step.
-"""
+"""Steps between two checks for settled images. A check costs several percent of a step."""
 
 _LEAST_LOSS = 1e-6
 """Smallest cross-entropy that is followed; below it the attack follows the smooth lead, which has the same direction.
@@ -83,12 +82,13 @@ def attack(
     the successful example with the greatest cross-entropy of all points (the greatest cross-entropy if none succeeds).
     `last` returns the end of the last start and needs one forward pass less. stop_margin: if given, an image leaves the
     loop when a wrong logit (the target's if `targeted`) leads by more. This measures robust accuracy much faster, but such
-    examples lie near the boundary and must not be stored. settle: only with stop_margin. An image then also leaves if it
-    would stay right even if the rest of the ball gave `settle` times the gain that the gradient predicts. Such examples are
-    not the worst ones and must not be stored either. trace: records the course of the attack; costs one forward pass more
-    with `last`; not allowed with stop_margin. ascended: another loss to increase, for training, only with `last`; `labels`
-    is then whatever this loss needs for each image. Returns float32 (N, 3, H, W) inside the ball and the box. The model
-    must be in evaluation mode. Raises InvalidInputError for settings out of range.
+    examples lie near the boundary and must not be stored. settle: only with stop_margin. After a fifth of the steps an
+    image then also leaves if it would stay right even if the rest of the ball gave `settle` times the gain that the gradient
+    predicts; see `ascent.settling`. Such examples are not the worst ones and must not be stored either. trace: records the
+    course of the attack; costs one forward pass more with `last`; not allowed with stop_margin. ascended: another loss to
+    increase, for training, only with `last`; `labels` is then whatever this loss needs for each image. Returns float32
+    (N, 3, H, W) inside the ball and the box. The model must be in evaluation mode. Raises InvalidInputError for settings out
+    of range.
     """
     if steps < 1 or restarts < 1 or (step_size is not None and step_size <= 0):
         raise InvalidInputError(f"pgd: steps {steps}, restarts {restarts}, step_size {step_size}: must be positive")
@@ -110,10 +110,14 @@ def attack(
     sizes = _sizes(schedule, step_size, steps=steps, eps=threat_model.eps)
     adversarial = images.clone()
     best = torch.full((len(images),), -torch.inf, dtype=torch.float64, device=images.device)
-    index = torch.arange(len(images), device=images.device)
+    standing = torch.ones(len(images), dtype=torch.bool, device=images.device)
     for _ in range(restarts):
+        index = standing.nonzero().squeeze(1)
+        if not len(index):
+            break
         clean, truth = images[index], labels[index]
         moved = ball.start(clean, threat_model=threat_model, generator=generator) if random_start else clean
+        first = largest = torch.empty(0)  # leads of the images in the loop
         bounds = _bounds(clean, threat_model)
         for number, size in enumerate(sizes):
             gradient, entropy, lead = input_gradient(
@@ -123,25 +127,30 @@ def attack(
             if keep == "worst":
                 adversarial, best = _record(adversarial, best, index, moved, entropy, lead)
             if stop_margin is not None:
+                first, largest = (first, torch.maximum(largest, lead)) if number else (lead, lead)
                 going = lead <= stop_margin
-                if settle is not None and number and (number < _SETTLING or number % _SETTLING == 0):
+                standing[index[~going]] = False
+                if settle is not None and number >= SURE * steps and number % _SETTLING == 0:
                     gain = ball.linear_gain(moved, clean, gradient, threat_model=threat_model)
-                    going &= ~_settled(entropy, gain, share=settle)
+                    smooth, gain = _of_smooth_lead(entropy, gain)
+                    going &= ~settled(smooth, gain, first=first, largest=largest, share=settle)
                 remaining = int(going.sum())
                 if remaining == 0:
-                    return adversarial
+                    break
                 if remaining <= _COMPACT * len(index):
                     clean, truth, index = clean[going], truth[going], index[going]
+                    first, largest = first[going], largest[going]
                     moved, gradient, bounds = moved[going], gradient[going], _bounds(clean, threat_model)
             moved = ball.step(moved, gradient, threat_model=threat_model, size=size)
             moved = ball.project(moved, clean, threat_model=threat_model, bounds=bounds)
-        if keep == "worst" or trace is not None:
-            entropy, lead = _outcome(model, moved, truth, targeted=targeted)
-            _note(trace, entropy, lead, None, targeted=targeted)
-        if keep == "worst":
-            adversarial, best = _record(adversarial, best, index, moved, entropy, lead)
         else:
-            adversarial[index] = moved
+            if keep == "worst" or trace is not None:
+                entropy, lead = _outcome(model, moved, truth, targeted=targeted)
+                _note(trace, entropy, lead, None, targeted=targeted)
+            if keep == "worst":
+                adversarial, best = _record(adversarial, best, index, moved, entropy, lead)
+            else:
+                adversarial[index] = moved
     return adversarial
 
 
@@ -186,16 +195,11 @@ def _sizes(schedule: Schedule, first: float | None, *, steps: int, eps: float) -
     return [(2 * eps if first is None else first) * (_SMALLEST + (1 - _SMALLEST) * share) for share in fall]
 
 
-def _settled(loss: Tensor, gain: Tensor, *, share: float) -> Tensor:
-    """Whether each image (N,) stays right even if the ball gives `share` times the `gain` that a linear loss would give.
-
-    The smooth lead is the logarithm of the summed exponentials of the wrong logits minus the true logit. An image can be
-    wrong only if its smooth lead is above 0. The cross-entropy is log(1 + exp(lead)), so the gain of the lead is the gain of
-    the loss divided by the probability of a wrong class. The gain of a linear loss in the ball is the convergence criterion
-    of Wang et al. 2019 (https://arxiv.org/abs/2112.08304).
-    """
-    lead = loss.double().expm1().log()
-    return (loss > _LEAST_LOSS) & (lead + share * gain / -torch.expm1(-loss) < 0)
+def _of_smooth_lead(loss: Tensor, gain: Tensor) -> tuple[Tensor, Tensor]:
+    """The smooth lead (N,), and its gain, from the cross-entropy log(1 + exp(lead)) and the gain of that."""
+    saturated = loss <= _LEAST_LOSS  # there the loss is the smooth lead itself
+    smooth = torch.where(saturated, loss.double(), loss.double().expm1().log())
+    return smooth, torch.where(saturated, gain, gain / -torch.expm1(-loss))
 
 
 @torch.no_grad()

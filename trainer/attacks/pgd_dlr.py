@@ -1,11 +1,12 @@
 """PGD that spends gradients on the images that it may still break. It uses as many gradients as PGD with the same steps.
 
 Every image gets one run on the cross-entropy and one towards the nearest wrong class. The remaining gradients go to the
-images that still stand: longer runs towards one wrong class after another, first for the images that are nearest to
-breaking. These runs start alternately at the worst point so far and at a random point.
+images that still stand: longer runs, each towards one wrong class. First come the classes that are nearest if the model is
+linear around the clean image. These runs start alternately at the worst point so far and at a random point.
 
 The parts are known: large first steps with momentum, and the loss for targets, are from Croce and Hein 2020
-(https://arxiv.org/abs/2003.01690); one target after another is from Gowal et al. 2019 (https://arxiv.org/abs/1910.09338).
+(https://arxiv.org/abs/2003.01690); one target after another is from Gowal et al. 2019 (https://arxiv.org/abs/1910.09338);
+the linear distance to a class is that of Moosavi-Dezfooli et al. 2016 (https://arxiv.org/abs/1511.04599).
 """
 
 from __future__ import annotations
@@ -19,16 +20,21 @@ from skinaudit.artifacts.threat_model import ThreatModel
 from skinaudit.errors import InvalidInputError
 from skinaudit.trainer import ball
 from skinaudit.trainer.ascent.climb import FIRST_STEP, climb
-from skinaudit.trainer.ascent.look import Worst, answer
+from skinaudit.trainer.ascent.look import Worst, answer, look
 from skinaudit.trainer.ascent.losses import cross_entropy, dlr, margin, nearest, scaled_margin
 from skinaudit.trainer.attack_trace import AttackTrace
 
 _FURTHER_FIRST_STEP = 1.0
 """Size of the first step, as a share of eps, of a run that starts at the worst point so far."""
 _PART = 4
-"""If the gradients are not enough for all standing images, a run attacks one in this many of them."""
+"""A run attacks at most one in this many of the standing images, so that later runs know which ones were broken."""
 _ROUNDS = 2
-"""Largest number of runs towards each wrong class for one image."""
+"""Largest number of runs towards each wrong class for one image; with a target class, towards this, for each wrong class."""
+_CLASSES = 9
+"""Largest number of wrong classes, those with the largest logits; each costs the gradient that measures its distance."""
+
+_LEAST = 1e-30
+"""Smallest gain that is divided by; the price of a class whose gradient is 0 stays finite, so that it is tried last."""
 
 SETTINGS: dict[str, Any] = {"steps": 40, "momentum": 0.75, "targeted": False}
 
@@ -60,29 +66,29 @@ def attack(
         )
     before = answer(model, images)
     opening, length = max(1, steps // 4), max(1, steps // 2)
-    others = before.shape[1] - 1
+    aims = labels.view(-1, 1) if targeted else nearest(before, labels)[:, :_CLASSES]
+    rounds = _ROUNDS * (before.shape[1] - 1) if targeted else _ROUNDS
     worst = Worst(images, labels, targeted=targeted, trace=trace)
     if trace is not None:
-        rounds = [opening, opening] + [length] * (_ROUNDS * others + 1)
-        trace.open(len(images), stages=rounds, device=images.device)
+        stages = [opening, opening] + [length] * (rounds * aims.shape[1] + 1)
+        trace.open(len(images), stages=stages, device=images.device)
     climb(
         model, images, labels, worst=worst, steps=opening, threat_model=threat_model, momentum=momentum,
         start=ball.start(images, threat_model=threat_model, generator=generator), loss=cross_entropy, targeted=targeted,
         first_step=FIRST_STEP,
     )  # fmt: skip
 
-    def again(index: Tensor, rank: Tensor, count: int, *, anew: Tensor | None = None) -> int:
-        """One more run of `count` steps for these images towards the wrong class of this rank; returns the gradients used.
+    def again(index: Tensor, aim: Tensor, count: int, *, anew: Tensor | None = None) -> int:
+        """One more run of `count` steps for these images towards these wrong classes; returns the gradients used.
 
         anew: bool (n,), which of them start at a random point.
         """
         begin = worst.images[index]
         if anew is not None and bool(anew.any()):
             begin[anew] = ball.start(images[index[anew]], threat_model=threat_model, generator=generator)
-        aims = nearest(worst.logits, labels)[index].gather(1, rank.view(-1, 1)).squeeze(1)
         climb(
             model, images[index], labels[index], worst=worst, start=begin, steps=count, momentum=momentum,
-            threat_model=threat_model, loss=scaled_margin if targeted else dlr, aims=None if targeted else aims,
+            threat_model=threat_model, loss=scaled_margin if targeted else dlr, aims=None if targeted else aim,
             targeted=targeted, first_step=_FURTHER_FIRST_STEP, index=index,
         )  # fmt: skip
         return count * len(index)
@@ -90,29 +96,47 @@ def attack(
     everything = torch.arange(len(images), device=images.device)
     left = (steps - opening) * len(images)
     if left:
-        left -= again(everything, torch.zeros_like(everything), opening)
-    lead = margin(before, labels)
-    origin = -lead if targeted else lead
+        left -= again(everything, nearest(worst.logits, labels)[:, 0], opening)
+    standing = worst.standing()
+    prices = torch.full((len(images), aims.shape[1]), torch.inf, device=images.device)
+    if len(standing) and left >= 2 * prices.shape[1] * len(standing):
+        given = (model, images[standing], labels[standing], aims[standing])
+        prices[standing] = _distances(*given, targeted=targeted, threat_model=threat_model)
+        left -= prices.shape[1] * len(standing)
+    else:
+        prices[standing] = torch.arange(prices.shape[1], dtype=prices.dtype, device=images.device)
     runs = torch.zeros_like(everything)
-    while left >= length and len(chosen := _promising(worst, origin, runs, most=left // length, limit=_ROUNDS * others)):
-        left -= again(chosen, runs[chosen] % others, length, anew=runs[chosen] % 2 == 1)
-        runs[chosen] += 1
+    for _ in range(rounds):
+        remaining = prices.clone()
+        while left >= length and len(chosen := _cheapest(worst, remaining, most=left // length)):
+            column = remaining[chosen].argmin(1)
+            left -= again(chosen, aims[chosen, column], length, anew=runs[chosen] % 2 == 1)
+            remaining[chosen, column] = torch.inf
+            runs[chosen] += 1
     if left >= len(images):
-        again(everything, torch.zeros_like(everything), left // len(images))
+        again(everything, nearest(worst.logits, labels)[:, 0], left // len(images))
     return worst.images
 
 
-def _promising(worst: Worst, origin: Tensor, runs: Tensor, *, most: int, limit: int) -> Tensor:
-    """Images for the next run: at most `most` standing images with fewer than `limit` runs; ascending indices.
+def _distances(
+    model: nn.Module, images: Tensor, labels: Tensor, aims: Tensor, *, targeted: bool, threat_model: ThreatModel
+) -> Tensor:
+    """What each aim (N, classes) misses at the images, over what it can gain in the ball if the model is linear."""
+    prices = []
+    for aim in aims.unbind(1):
+        gradient, lead, _ = look(model, images, labels, margin, aims=None if targeted else aim, targeted=targeted)
+        gain = ball.linear_gain(images, images, gradient, threat_model=threat_model)
+        prices.append((-lead / gain.clamp_min(_LEAST)).clamp_max(1 / _LEAST))
+    return torch.stack(prices, 1)
 
-    First come the images whose missing margin is small compared with the margin gained since the clean image, `origin` (N,).
-    Earlier runs that did not break an image, `runs` (N,), count against it.
+
+def _cheapest(worst: Worst, prices: Tensor, *, most: int) -> Tensor:
+    """Images for the next run: at most `most` standing ones, and at most a part of them, by price; ascending indices.
+
+    prices: (N, classes), infinite where there is nothing to try.
     """
     index = worst.standing()
-    index = index[runs[index] < limit]
-    if len(index) > most:
-        index_count = min(most, -(-len(index) // _PART))
-        gained = (worst.margin - origin)[index].clamp_min(torch.finfo(origin.dtype).tiny)
-        price = -worst.margin[index] / gained * (1 + _ROUNDS * runs[index] / limit)
-        index = index[price.argsort(stable=True)[:index_count]].sort().values
-    return index
+    count = min(most, -(-len(index) // _PART))
+    lowest = prices[index].amin(1)
+    index = index[lowest.argsort(stable=True)][: min(count, int(lowest.isfinite().sum()))]
+    return index.sort().values

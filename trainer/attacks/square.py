@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from skinaudit.artifacts.threat_model import ThreatModel
 from skinaudit.errors import InvalidInputError
 from skinaudit.trainer import ball
-from skinaudit.trainer.ascent.adaptive import keep_rows, too_slow
+from skinaudit.trainer.ascent.adaptive import keep_rows
 from skinaudit.trainer.ascent.look import Worst, answer
+from skinaudit.trainer.ascent.settling import too_slow
 from skinaudit.trainer.ascent.starts import check_counts
 from skinaudit.trainer.ascent.windows import first_windows, moved_windows
 from skinaudit.trainer.attack_trace import AttackTrace

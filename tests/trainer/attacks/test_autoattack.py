@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from skinaudit.artifacts.threat_model import ThreatModel
 from skinaudit.errors import InvalidInputError
 from skinaudit.trainer import ball
-from skinaudit.trainer.ascent.adaptive import too_slow
 from skinaudit.trainer.ascent.look import Worst
 from skinaudit.trainer.ascent.losses import smooth_lead
+from skinaudit.trainer.ascent.settling import too_slow
 from skinaudit.trainer.ascent.starts import climb_standing, standing_pairs
 from skinaudit.trainer.attacks import autoattack
 from skinaudit.trainer.attacks.fab_t import walk_boundaries

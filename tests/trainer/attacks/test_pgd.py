@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from skinaudit.artifacts.attack_record import LEAD_GRADIENT, LOSS_GRADIENT, NEVER, NO_GRADIENT
 from skinaudit.artifacts.threat_model import Norm, ThreatModel
@@ -17,8 +18,9 @@ from skinaudit.bench.tempered import Tempered
 from skinaudit.errors import InvalidInputError
 from skinaudit.trainer import ball
 from skinaudit.trainer.ascent import look
+from skinaudit.trainer.ascent.settling import settled
 from skinaudit.trainer.attack_trace import AttackTrace
-from skinaudit.trainer.attacks import fgsm, pgd
+from skinaudit.trainer.attacks import apgd_ce, fgsm, pgd
 from skinaudit.trainer.models import build, folded
 
 BATCHES = (1, 2, 7)
@@ -102,7 +104,7 @@ def tiny() -> tuple[nn.Module, Tensor, Tensor]:
 
 def loss_and_broken(model: nn.Module, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     logits = model(images)
-    return nn.functional.cross_entropy(logits, labels, reduction="none"), logits.argmax(1) != labels
+    return functional.cross_entropy(logits, labels, reduction="none"), logits.argmax(1) != labels
 
 
 Tiny = tuple[nn.Module, Tensor, Tensor]
@@ -214,12 +216,78 @@ def test_dropping_settled_images_breaks_the_same_images(
     plain, quick = Counted(model), Counted(model)
     broken = [
         model(pgd.attack(counted, images, labels, generator=seeded(), settle=settle, **settings)).argmax(1) != labels
-        for counted, settle in ((plain, None), (quick, 4.0))
+        for counted, settle in ((plain, None), (quick, 2.0))
     ]
     assert torch.equal(*broken)
     assert quick.asked <= plain.asked
     if eps == 1:
         assert quick.asked < plain.asked
+
+
+class OneSide(nn.Module):
+    """An image is broken by a brighter first pixel, but the gradient of a darker one leads down."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        away = (images[:, 0, 0, 0] - 0.5) * 255
+        lead = torch.where(away > 0, away - 1, -1 - 0.01 * away)
+        return torch.stack((torch.zeros_like(lead), lead), 1)
+
+
+@pytest.mark.parametrize("attack", [pgd.attack, apgd_ce.attack])
+def test_settled_images_start_again(attack: Callable[..., Tensor]) -> None:
+    images, labels = torch.full((40, 3, 2, 2), 0.5), torch.zeros(40, dtype=torch.int64)
+    settings: dict[str, Any] = {"threat_model": ThreatModel("linf", Fraction(4)), "steps": 20, "stop_margin": 0.0}
+    model = OneSide().eval()
+    once, often = (
+        model(attack(model, images, labels, generator=seeded(), settle=2.0, restarts=count, **settings)) for count in (1, 8)
+    )
+    assert (once[:, 1] <= 0).sum() > 10
+    assert (often[:, 1] <= 0).sum() < 5
+
+
+class FlatAtFirst(nn.Module):
+    """Two logits; the lead hardly rises at first and then steeply."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        away = (images - 0.5).flatten(1).mean(1) * 255
+        lead = -1 + 1e-3 * away + 3 * (away - 2).clamp_min(0)
+        return torch.stack((torch.zeros_like(lead), lead), 1)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 4, 5, 10])
+def test_no_image_of_auto_pgd_settles_at_its_random_start(steps: int) -> None:
+    images, labels = torch.full((8, 3, 8, 8), 0.5), torch.zeros(8, dtype=torch.int64)
+    model = FlatAtFirst().eval()
+    found = apgd_ce.attack(
+        model, images, labels, threat_model=ThreatModel("linf", Fraction(4)), generator=seeded(), steps=steps,
+        stop_margin=0.0, settle=2.0,
+    )  # fmt: skip
+    assert (model(found)[:, 1] > 0).all()
+
+
+@pytest.mark.parametrize("eps", [1, 2, 8])
+@pytest.mark.parametrize("restarts", [1, 2])
+def test_auto_pgd_breaks_the_same_images_when_settled_ones_leave(tiny: Tiny, eps: int, restarts: int) -> None:
+    model, images, labels = tiny
+    settings: dict[str, Any] = {"threat_model": ThreatModel("linf", Fraction(eps)), "restarts": restarts, "stop_margin": 0.0}
+    plain, quick = Counted(model).eval(), Counted(model).eval()
+    broken = [
+        model(apgd_ce.attack(counted, images, labels, generator=seeded(), steps=40, settle=settle, **settings)).argmax(1)
+        != labels
+        for counted, settle in ((plain, None), (quick, 2.0))
+    ]
+    assert torch.equal(*broken)
+    assert quick.asked < plain.asked if eps == 1 else quick.asked <= plain.asked
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"settle": 2.0}, {"settle": 0.5, "stop_margin": 0.0}, {"settle": 2.0, "stop_margin": 0.0, "targeted": True}],
+)
+def test_auto_pgd_with_an_invalid_settle_is_refused(tiny: Tiny, settings: dict[str, Any]) -> None:
+    model, images, labels = tiny
+    with pytest.raises(InvalidInputError, match="settle"):
+        apgd_ce.attack(model, images, labels, threat_model=LINF, generator=seeded(), **settings)
 
 
 @pytest.mark.parametrize("loss", ["margin", "dlr"])
@@ -278,18 +346,24 @@ def test_a_linear_model_settles_where_its_optimum_says(threat_model: ThreatModel
     """There the gain is exact: an image settles at share 1 where no point of the ball breaks it."""
     model, images, _ = case(64, 3, low=0.2, high=0.8)  # no box in the way
     labels = model(images).argmax(1)
-    gradient, loss, _ = pgd.input_gradient(model, images, labels)
+    gradient, loss, lead = pgd.input_gradient(model, images, labels)
     gain = ball.linear_gain(images, images, gradient, threat_model=threat_model)
     optimum = pgd.attack(model, images, labels, threat_model=threat_model, generator=seeded())
     unbroken = model(optimum).argmax(1) == labels
     assert 0.1 < unbroken.float().mean() < 0.9
-    assert torch.equal(pgd._settled(loss, gain, share=1.0), unbroken)
+    smooth, gain = pgd._of_smooth_lead(loss, gain)
+    assert torch.equal(settled(smooth, gain, first=lead, largest=lead, share=1.0), unbroken)
 
 
-def test_a_saturated_loss_settles_nothing() -> None:
-    """Where softmax rounds the truth to 1, the gradient says nothing: such an image stays in the loop."""
-    loss, gain = torch.tensor([0.0, 1e-8, 1e-3]), torch.zeros(3)
-    assert pgd._settled(loss, gain, share=4.0).tolist() == [False, False, True]
+@pytest.mark.parametrize("smooth", [-100.0, -20.0, -13.0, -0.5, 3.0, 50.0])
+def test_the_smooth_lead_and_its_gain_come_from_the_cross_entropy(smooth: float) -> None:
+    """Where softmax rounds the truth to 1, the loss is the smooth lead already."""
+    margin = torch.tensor([smooth], requires_grad=True)
+    loss = margin if smooth < -14 else functional.softplus(margin)
+    (slope,) = torch.autograd.grad(loss.sum(), margin)
+    found, gain = pgd._of_smooth_lead(loss.detach(), 0.3 * slope)
+    assert found.item() == pytest.approx(smooth, rel=1e-4)
+    assert gain.item() == pytest.approx(0.3, rel=1e-4)
 
 
 def test_a_gradient_in_pieces_is_the_whole_one(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:

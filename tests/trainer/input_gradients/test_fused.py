@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -9,12 +11,13 @@ from torch import Tensor, nn
 from skinaudit.tests.drawn_models import drawn
 from skinaudit.trainer.attacks.pgd import input_gradient
 from skinaudit.trainer.few_sizes import few_sizes
-from skinaudit.trainer.fused import Chain, ConvolutionReLU, PointwiseReLU, fused, joined
+from skinaudit.trainer.input_gradients.fused import Chain, fused, joined
+from skinaudit.trainer.input_gradients.links import ConvolutionReLU, MaxPool, PointwiseReLU, WinogradReLU
+from skinaudit.trainer.input_gradients.pooled_linear import PooledLinear
 from skinaudit.trainer.models import build, folded
-from skinaudit.trainer.pooled_linear import PooledLinear
 
 IMAGES = torch.rand(20, 3, 32, 32, generator=torch.Generator().manual_seed(1))
-LABELS = torch.arange(20) % 3
+LABELS = torch.arange(40) % 3
 
 
 def parts(model: nn.Module, kind: type[nn.Module]) -> list[nn.Module]:
@@ -64,7 +67,7 @@ def test_torchvisions_vgg_is_a_sequence_too() -> None:
         torch.manual_seed(0)
         frozen = folded(build("vgg16", width=1.0, size=32).eval())
     chained = fused(frozen)
-    assert (len(parts(chained, Chain)), len(parts(chained, PooledLinear))) == (5, 1)
+    assert (len(parts(chained, Chain)), len(parts(chained, PooledLinear))) == (1, 1)
     assert_same_function(chained, frozen, IMAGES[:2])
 
 
@@ -102,19 +105,88 @@ def test_weights_are_shared() -> None:
 
 
 def test_a_gradient_that_others_hold_is_not_written_to() -> None:
-    """Behind the last ReLU is a pooling whose gradient is one value expanded; a max pooling makes one of its own."""
+    """Behind an average pooling it is one value, expanded."""
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()).requires_grad_(False)
-    (chain,) = parts(fused(model), Chain)
-    assert not chain.owns_gradient
     assert_same_function(fused(model), model, IMAGES)
-    pooled = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Identity(), nn.Sequential(nn.ReLU()), nn.MaxPool2d(2), nn.Flatten())
-    (chain,) = parts(fused(pooled.requires_grad_(False)), Chain)
-    assert chain.owns_gradient
-    assert_same_function(fused(pooled), pooled, IMAGES)
-    bare = nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU()).requires_grad_(False)
-    leaf, given = IMAGES.clone().requires_grad_(), torch.ones(20, 4, 32, 32)
-    fused(bare)(leaf).backward(given)
-    assert torch.equal(given, torch.ones_like(given))
+    for pool in (nn.Identity(), nn.MaxPool2d(2)):
+        bare = nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU(), pool).requires_grad_(False)
+        leaf = IMAGES.clone().requires_grad_()
+        answer = fused(bare)(leaf)
+        given = torch.ones_like(answer)
+        answer.backward(given)
+        assert torch.equal(given, torch.ones_like(given))
+
+
+POOLS = [
+    nn.MaxPool2d(2), nn.MaxPool2d(3, 2), nn.MaxPool2d(3, 2, 1), nn.MaxPool2d((2, 3), (1, 2)), nn.MaxPool2d(2, dilation=2),
+    nn.MaxPool2d(2, ceil_mode=True), nn.MaxPool2d([3, 3], [1, 1], [1, 1]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("pool", POOLS, ids=str)
+@pytest.mark.parametrize("count", [1, 20])
+def test_max_poolings_are_links(pool: nn.MaxPool2d, count: int) -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = nn.Sequential(
+            nn.Conv2d(3, 8, 3), nn.ReLU(), pool, nn.Conv2d(8, 4, 3), nn.ReLU(), pool, pool, nn.Flatten()
+        ).requires_grad_(False)  # fmt: skip
+    chained = fused(model)
+    assert (len(parts(chained, Chain)), len(parts(chained, MaxPool))) == (1, 3)
+    assert_same_function(chained, model, IMAGES[:count, :, :31])
+
+
+@pytest.mark.parametrize("layer", [nn.LeakyReLU(inplace=True), nn.ReLU(inplace=True), nn.Dropout(inplace=True)])
+@pytest.mark.parametrize("pools", [1, 2])
+def test_the_layer_behind_a_pooling_may_work_in_place(layer: nn.Module, pools: int) -> None:
+    last = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 3)]
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), *[nn.MaxPool2d(2)] * pools, layer, *last)
+    model.eval().requires_grad_(False)
+    assert_same_function(fused(model), model, IMAGES)
+
+
+class Squared(nn.Identity):
+    def forward(self, images: Tensor) -> Tensor:
+        return images * images
+
+
+def test_only_a_plain_identity_is_left_out() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), Squared(), nn.ReLU(), nn.Identity(), nn.Conv2d(8, 3, 30), nn.Flatten())
+    model.requires_grad_(False)
+    assert_same_function(fused(model), model, IMAGES)
+    model[3].register_forward_hook(lambda layer, given, answer: answer * 3)
+    assert_same_function(fused(model), model, IMAGES)
+
+
+def test_a_pooling_without_a_relu_before_it_stays_what_it_is() -> None:
+    """Its largest value may be below 0."""
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.MaxPool2d(2), nn.Conv2d(8, 4, 3), nn.ReLU(), nn.Flatten()).requires_grad_(
+        False
+    )
+    chained = fused(model)
+    assert not parts(chained, MaxPool)
+    assert_same_function(chained, model, IMAGES)
+
+
+@pytest.mark.parametrize(("channels", "outputs"), [(64, 128), (128, 64), (128, 128)])
+@pytest.mark.parametrize(("count", "size"), [(2, 16), (40, 8), (40, 7), (40, 4), (3, 4), (40, 2)])
+@pytest.mark.parametrize("bias", [True, False])
+def test_convolutions_with_many_channels(channels: int, outputs: int, count: int, size: int, bias: bool) -> None:
+    """By Winograd's algorithm or by oneDNN."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        layer = nn.Conv2d(channels, outputs, 3, padding=1, bias=bias).requires_grad_(False)
+        images, gradient = torch.randn(count, channels, size, size), torch.randn(count, outputs, size, size)
+    (chain,) = fused(nn.Sequential(layer, nn.ReLU()))  # type: ignore[misc]
+    (link,), expected = parts(chain, WinogradReLU), ConvolutionReLU(layer)
+    for _ in range(2):
+        torch.testing.assert_close(link(images), expected(images), rtol=0, atol=3e-5)
+        found, right = link.backward(gradient, images), expected.backward(gradient, images)  # type: ignore[operator]
+        torch.testing.assert_close(found, right, rtol=0, atol=3e-5)
+        layer.weight.copy_(layer.weight.flip(0) / 2)
+    with torch.inference_mode():
+        inferred = WinogradReLU(copy.deepcopy(layer))
+        torch.testing.assert_close(inferred(images), expected(images), rtol=0, atol=3e-5)
 
 
 def test_the_same_answer_can_be_differentiated_again() -> None:

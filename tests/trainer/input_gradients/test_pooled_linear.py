@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from skinaudit.trainer.pooled_linear import PooledLinear
+from skinaudit.trainer.input_gradients.pooled_linear import PooledLinear
 
 
 def layers(output: int | tuple[int, int]) -> tuple[nn.AdaptiveAvgPool2d, nn.Linear]:
@@ -45,12 +45,12 @@ def test_the_product_is_computed_once() -> None:
     pool, layer = layers(7)
     joined = PooledLinear(pool, nn.Flatten(), layer)
     joined(torch.rand(2, 3, 2, 2))
-    assert joined._kept is not None
-    kept = joined._kept[1]
+    assert joined._product._kept is not None
+    kept = joined._product._kept[2]
     joined(torch.rand(1, 3, 2, 2))
-    assert joined._kept[1] is kept
+    assert joined._product._kept[2] is kept
     joined(torch.rand(1, 3, 2, 1))
-    assert joined._kept[1] is not kept
+    assert joined._product._kept[2] is not kept
 
 
 def test_it_works_in_inference_mode_and_behind_it() -> None:

@@ -9,18 +9,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d, linear
 
+from skinaudit.trainer.input_gradients.derived_weights import DerivedWeights
+
 
 class PooledLinear(nn.Module):
     """The pooling, the flattening of all but the batch, and the linear layer of a frozen model; shares their weights.
 
-    Where the pooling enlarges its input, its matrix is multiplied into the weights. The product is kept until torch counts a
-    change of the weights; writing to their `.data` is not counted.
+    Where the pooling enlarges its input, its matrix is multiplied into the weights.
     """
 
     def __init__(self, pool: nn.AdaptiveAvgPool2d, flatten: nn.Flatten, layer: nn.Linear) -> None:
         super().__init__()
         self.pool, self.flatten, self.layer = pool, flatten, layer
-        self._kept: tuple[object, Tensor] | None = None
+        self._product = DerivedWeights(self._multiplied)
 
     def forward(self, features: Tensor) -> Tensor:
         """Features (N, C, H, W) to the layer's answers (N, outputs)."""
@@ -30,16 +31,10 @@ class PooledLinear(nn.Module):
         if height * width >= cells or weight.is_inference():
             answer: Tensor = self.layer(self.flatten(self.pool(features)))
             return answer
-        state, kept = (height, width, weight.data_ptr(), weight._version), self._kept  # another thread may replace it
-        if kept is None or kept[0] != state:
-            kept = self._kept = (state, self._product(height, width, cells))
-        return linear(features.flatten(1), kept[1], self.layer.bias)
+        return linear(features.flatten(1), self._product.of(weight, height, width, cells), self.layer.bias)
 
-    @torch.inference_mode(mode=False)
-    @torch.no_grad()
-    def _product(self, height: int, width: int, cells: int) -> Tensor:
+    def _multiplied(self, weight: Tensor, height: int, width: int, cells: int) -> Tensor:
         """Weights (outputs, C * height * width) for features before the pooling."""
-        weight = self.layer.weight
         pixels = torch.eye(height * width, dtype=weight.dtype, device=weight.device).view(-1, 1, height, width)
         pooled = adaptive_avg_pool2d(pixels, self.pool.output_size).flatten(1)
         return (weight.view(len(weight), -1, cells) @ pooled.t()).flatten(1)

@@ -1,12 +1,9 @@
-"""Chains of convolutions with their ReLUs, computed as one step of autograd, for input gradients on a CPU.
+"""Chains of convolutions with their ReLUs and poolings, computed as one step of autograd, for input gradients on a CPU.
 
-For finite values the same function, with other rounding, in less time:
+For finite values the same function, with other rounding, in less time: see `links` for the parts. The chain itself saves
 
-- oneDNN clamps while it writes, so most ReLUs need no pass of their own (it also turns NaN into 0);
-- the backward pass masks a gradient in place where nobody else holds it: a new one would need fresh pages of memory;
-- convolutions of single pixels are products of matrices with one row for each pixel of the batch. oneDNN's convolutions work
-  image by image, which takes three times as long for 1,024 channels of 2 x 2 pixels;
-- autograd handles one step for the whole chain.
+- autograd's work for each layer;
+- the memory of gradients: they are masked where the ReLU gave 0, in place, and on the small side of a max pooling.
 """
 
 from __future__ import annotations
@@ -14,19 +11,17 @@ from __future__ import annotations
 import copy
 import sys
 from collections.abc import Iterator
-from itertools import groupby
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from skinaudit.trainer.pooled_linear import PooledLinear
+from skinaudit.trainer.input_gradients.links import ConvolutionReLU, MaxPool, link_of
+from skinaudit.trainer.input_gradients.pooled_linear import PooledLinear
 
 _FEW = 2
 """For so few images, torch's own layers are as fast or faster."""
-_SMALL = 1 << 18
-"""Values of an answer that stays in the cache of its core, so that a ReLU of its own costs little."""
 
 
 def fused(frozen: nn.Module) -> nn.Module:
@@ -64,7 +59,7 @@ def joined(sequence: nn.Module) -> list[nn.Module]:
     while place < len(layers):
         layer, second, third = (layers[place : place + 3] + [nn.Identity()] * 2)[:3]
         if _plain(layer) and type(second) is nn.ReLU and _untouched(second):
-            found.append((PointwiseReLU if _pointwise(layer) else ConvolutionReLU)(layer))  # type: ignore[arg-type]
+            found.append(link_of(layer))  # type: ignore[arg-type]
             place += 2
         elif _pools(layer, second, third):
             found.append(PooledLinear(layer, second, third))  # type: ignore[arg-type]
@@ -81,7 +76,7 @@ def _layers(module: nn.Module) -> Iterator[nn.Module]:
         yield _fused(module)
         return
     for layer in sequence:
-        if not isinstance(layer, nn.Identity):
+        if not (type(layer) is nn.Identity and _untouched(layer)):
             yield from _layers(layer)
 
 
@@ -131,124 +126,76 @@ def _untouched(layer: nn.Module) -> bool:
     return not any(hooks) and "forward" not in vars(layer)
 
 
-def _pointwise(layer: nn.Conv2d) -> bool:
-    """Whether each pixel of the answer depends on one pixel only."""
-    return (*layer.kernel_size, *layer.stride, *layer.padding, layer.groups) == (1, 1, 1, 1, 0, 0, 1)
-
-
 def _chained(layers: list[nn.Module]) -> Iterator[nn.Module]:
-    place = 0
-    for is_link, group in groupby(layers, lambda layer: isinstance(layer, ConvolutionReLU)):
-        links = list(group)
-        place += len(links)
-        if is_link:
-            # The gradient of a max pooling is a tensor of its own; that of an average is one value, expanded.
-            pooled = place < len(layers) and type(layers[place]) is nn.MaxPool2d and _untouched(layers[place])
-            yield Chain(links, owns_gradient=pooled)  # type: ignore[arg-type]
+    links = list[nn.Module]()
+    for layer in layers:
+        if isinstance(layer, ConvolutionReLU):
+            links.append(layer)
+        elif links and type(layer) is nn.MaxPool2d and _untouched(layer) and not layer.return_indices:
+            links.append(MaxPool(layer))
         else:
-            yield from links
-
-
-class ConvolutionReLU(nn.Module):
-    """A convolution of frozen weights and the ReLU behind it, forward and backward."""
-
-    def __init__(self, convolution: nn.Conv2d) -> None:
-        super().__init__()
-        self.convolution = convolution
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Images (N, C, H, W) to the answer (N, channels, H, W)."""
-        layer = self.convolution
-        clamped: Tensor = torch.ops.mkldnn._convolution_pointwise(
-            images, layer.weight, layer.bias, layer.padding, layer.stride, layer.dilation, layer.groups, "relu", [], ""
-        )
-        return clamped
-
-    def backward(self, gradient: Tensor, images: Tensor) -> Tensor:
-        """The gradient at the images, from that behind the convolution: where the ReLU gave 0, it must be 0 already."""
-        layer = self.convolution
-        moved: Tensor
-        (moved, _, _) = torch.ops.aten.convolution_backward(
-            gradient, images, layer.weight, [layer.out_channels], layer.stride, layer.padding, layer.dilation, False, [0, 0],
-            layer.groups, (True, False, False),
-        )  # fmt: skip
-        return moved
-
-
-class PointwiseReLU(ConvolutionReLU):
-    """The same for a convolution of single pixels, as products of matrices."""
-
-    def forward(self, images: Tensor) -> Tensor:
-        """See ConvolutionReLU."""
-        layer, rows = self.convolution, _rows(images)
-        weight = layer.weight.flatten(1)
-        clamped: Tensor
-        few = len(rows) <= layer.in_channels or len(rows) * layer.out_channels <= _SMALL
-        if layer.bias is not None and few:
-            # oneDNN would need more time to reorder the weights than it saves by clamping while it writes.
-            clamped = torch.addmm(layer.bias, rows, weight.t()).relu_()
-        else:
-            clamped = torch.ops.mkldnn._linear_pointwise(rows, weight, layer.bias, "relu", [], "")
-        return _images(clamped, images)
-
-    def backward(self, gradient: Tensor, images: Tensor) -> Tensor:
-        """See ConvolutionReLU."""
-        return _images(torch.mm(_rows(gradient), self.convolution.weight.flatten(1)), images)
-
-
-def _rows(images: Tensor) -> Tensor:
-    """Images (N, C, H, W) as a matrix (N * H * W, C); without a copy if they are channels-last."""
-    return images.permute(0, 2, 3, 1).reshape(-1, images.shape[1])
-
-
-def _images(rows: Tensor, like: Tensor) -> Tensor:
-    """A matrix (N * H * W, C) as channels-last images (N, C, H, W), of the N, H and W of `like`."""
-    count, _, height, width = like.shape
-    return rows.view(count, height, width, rows.shape[1]).permute(0, 3, 1, 2)
+            if links:
+                yield Chain(links)
+            links = []
+            yield layer
+    if links:
+        yield Chain(links)
 
 
 class Chain(nn.Module):
-    """Convolutions with their ReLUs, one after the other.
+    """Convolutions with their ReLUs, one after the other, and max poolings behind some of them."""
 
-    owns_gradient: whether the backward pass may overwrite the gradient that it is given.
-    """
-
-    def __init__(self, links: list[ConvolutionReLU], *, owns_gradient: bool) -> None:
+    def __init__(self, links: list[nn.Module]) -> None:
         super().__init__()
-        self.links, self.owns_gradient = nn.ModuleList(links), owns_gradient
+        self.links = nn.ModuleList(links)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Images (N, C, H, W) to the answer (N, channels, H, W), channels-last."""
+        """Images (N, C, H, W) to the answer (N, channels, h, w), channels-last."""
         if images.dim() != 4 or len(images) <= _FEW:
             for link in self.links:
-                images = link.convolution(images).relu_()  # type: ignore[operator]
+                images = link.pool(images) if isinstance(link, MaxPool) else link.convolution(images).relu_()  # type: ignore[operator]
             return images
         if torch.is_grad_enabled() and images.requires_grad:
             answer: Tensor = _Chain.apply(images, self)
             return answer
         for link in self.links:
-            images = link(images)
+            images = link(images)[0] if isinstance(link, MaxPool) else link(images)
         return images
 
 
 class _Chain(torch.autograd.Function):
     @staticmethod
     def forward(context: Any, images: Tensor, chain: Chain) -> Tensor:
-        passed = [images]
+        passed, places = [images], list[Tensor]()
         for link in chain.links:
-            passed.append(link(passed[-1]))
-        context.save_for_backward(*passed)
-        context.chain = chain
-        return passed[-1]
+            if isinstance(link, MaxPool):
+                largest, chosen = link(passed[-1])
+                passed.append(largest)
+                places.append(chosen)
+            else:
+                passed.append(link(passed[-1]))
+        answer = passed[-1]
+        if isinstance(chain.links[-1], MaxPool):
+            passed.pop()  # a layer behind a pooling may change its answer in place
+        context.save_for_backward(*passed, *places)
+        context.chain, context.count = chain, len(passed)
+        return answer
 
     @staticmethod
     @once_differentiable
     def backward(context: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        (gradient,), chain, passed = gradients, context.chain, context.saved_tensors
-        own = chain.owns_gradient
-        for link, images, clamped in zip(reversed(chain.links), passed[-2::-1], passed[::-1], strict=False):
-            gradient = link.backward(_masked(gradient, clamped, in_place=own), images)
+        (gradient,), links = gradients, list(context.chain.links)
+        passed, places = list(context.saved_tensors[: context.count]), list(context.saved_tensors[context.count :])
+        own = masked = False
+        for link in reversed(links):
+            answer = passed.pop() if len(passed) > 1 and not (link is links[-1] and isinstance(link, MaxPool)) else None
+            if answer is not None and not masked:
+                gradient, masked = _masked(gradient, answer, in_place=own), True
             own = True
+            if isinstance(link, MaxPool):
+                gradient = link.backward(gradient, passed[-1], places.pop())  # values of 0 stay 0, so it stays masked
+            else:
+                gradient, masked = link.backward(gradient, passed[-1]), False
         return gradient, None
 
 

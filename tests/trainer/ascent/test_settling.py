@@ -1,0 +1,30 @@
+"""When an image is given up: it is far from breaking, and neither the gradient nor the course so far promise enough."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from skinaudit.trainer.ascent.settling import settled
+
+
+@pytest.mark.parametrize(
+    ("smooth", "largest", "first", "gain", "expected"),
+    [
+        (-2.1, -2.2, -2.2, 1.0, True),
+        (-1.9, -2.0, -2.5, 1.0, False),
+        (-2.1, -2.2, -7.0, 1.0, False),  # misses less than half of what was gained
+        (-20.1, -20.2, -20.2, 10.0, True),
+        (0.5, -1.0, -1.5, 0.1, True),  # two wrong classes are about equal
+        (0.5, -1.0, -1.5, 0.2, False),
+        (0.5, -1.0, -2.5, 0.1, False),  # gained more than it misses
+        (-3.0, -0.1, -0.2, 1.0, True),  # the present point is worse than an earlier one
+        (0.5, 0.1, -0.5, 0.0, False),  # broken
+        (1000.0, 1000.0, -1000.0, 0.0, False),
+    ],
+)
+def test_when_an_image_settles(smooth: float, largest: float, first: float, gain: float, expected: bool) -> None:
+    """For a share of 2."""
+    values = (torch.tensor([value]) for value in (smooth, gain, first, largest))
+    given, rise, start, best = values
+    assert settled(given, rise, first=start, largest=best, share=2.0).tolist() == [expected]
