@@ -23,7 +23,9 @@ _FEW = 0.25
 """With fewer answers of other classes, as a share of their images, a model counts as constant; see `one_class`."""
 
 SETTLE = 1.5
-"""An image counts as held and costs no more steps if SETTLE times the largest linear gain in the ball could not break it."""
+"""An image counts as held and costs no more steps if it is far from wrong and SETTLE times the largest linear gain in the
+ball could not break it; see `ascent.settling`.
+"""
 
 
 def to_pixels(images: NDArray[np.uint8], *, device: torch.device) -> Tensor:
