@@ -64,8 +64,8 @@ class AttackPlan:
 def check_plan(plan: AttackPlan) -> None:
     """Raise InvalidInputError if no model could give the set, before time is spent on a training."""
     _, settings = attacks.load(plan.attack, plan.settings)
-    if settings.get("stop_margin") is not None:  # without it, attacks refuse settle
-        raise InvalidInputError(f"{plan.name}: a stored set uses the full budget; leave stop_margin out")
+    if measuring := [name for name in ("stop_margin", "settle") if settings.get(name) is not None]:
+        raise InvalidInputError(f"{plan.name}: a stored set uses the full budget; leave {' and '.join(measuring)} out")
     plan.threat_model.on_grid()
     attacks.check_settings(plan.attack, settings, plan.threat_model)
 

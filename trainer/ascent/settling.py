@@ -10,24 +10,27 @@ with few steps can be nearly 0, though later steps break the image.
 """
 
 _OF_ONE_CLASS = 4.0
-"""How many times the gain of the smooth lead a single class is allowed."""
+"""How many times as much as all classes together a single class may gain."""
 
 
 def settled(smooth: Tensor, gain: Tensor, *, first: Tensor, largest: Tensor, share: float) -> Tensor:
-    """Which images (N,) stay right even if the ball gives `share` times the `gain` of a linear lead, and are far from wrong.
+    """Which images (N,) will stay right: their gradients promise too little, and so does the course of the attack so far.
 
-    smooth: the smooth lead at the present points: the logarithm of the summed exponentials of the wrong logits, minus the
-    true logit. An image can be wrong only if it is above 0. gain: of the smooth lead in the rest of the ball, if it were
-    linear; the convergence criterion of Wang et al. 2019 (https://arxiv.org/abs/2112.08304). first, largest: the lead of the
-    best wrong logit at the start of the attack, and its largest value since.
+    share: how many times the promised gain an image must withstand. smooth: the smooth lead at the present points, which is
+    the logarithm of the summed exponentials of the wrong logits, minus the true logit. An image can be wrong only if it is
+    above 0. gain: of the smooth lead in the rest of the ball, if it were linear; the convergence criterion of Wang et al.
+    2019 (https://arxiv.org/abs/2112.08304). first, largest: the lead of the best wrong logit at the start of the attack, and
+    its largest value since.
 
-    The smooth lead of many images that no attack breaks is above 0, because several wrong classes are about equal. So the
-    largest lead counts, too, with four times `share`, because the gain of a single class may be larger. For the first rule
-    an image must also miss more than half of what the attack has gained so far, for the second more than all of it.
+    First rule: the smooth lead would stay below 0, and the image misses more than half of what the attack has gained so far.
+    Second rule: the largest lead would stay below 0 with four times `share`, and the image misses more than all that was
+    gained. It is for images with several wrong classes that are about equal: their smooth lead is above 0 although every
+    class is far behind. A single class can gain more than all classes together, hence the four.
     """
     missing, gained = -largest, largest - first
-    far = (smooth + share * gain < 0) & (missing > gained / 2)
-    return far | ((largest + _OF_ONE_CLASS * share * gain < 0) & (missing > gained))
+    by_all_classes = (smooth + share * gain < 0) & (missing > gained / 2)
+    by_one_class = (largest + _OF_ONE_CLASS * share * gain < 0) & (missing > gained)
+    return by_all_classes | by_one_class
 
 
 def too_slow(lead: Tensor, earlier: Tensor, settle: float) -> Tensor:

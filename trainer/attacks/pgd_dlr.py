@@ -29,7 +29,7 @@ _FURTHER_FIRST_STEP = 1.0
 _PART = 4
 """A run attacks at most one in this many of the standing images, so that later runs know which ones were broken."""
 _ROUNDS = 2
-"""Largest number of runs towards each wrong class for one image; with a target class, towards this, for each wrong class."""
+"""Largest number of runs of one image for each of its wrong classes. With a target class, all of them lead towards that."""
 _CLASSES = 9
 """Largest number of wrong classes, those with the largest logits; each costs the gradient that measures its distance."""
 
@@ -55,10 +55,11 @@ def attack(
 
     images: float32 (N, 3, H, W) in [0, 1]. labels: int64 (N,), the true classes, or the target classes if `targeted` (every
     run then goes towards them). momentum: see `climb`. A quarter of the steps increases the cross-entropy, a quarter the
-    ratio towards the nearest wrong class, and half goes to the images that still stand. Steps that are left when no image
-    stands or all have had enough go to all images. Returns for each image the point of greatest margin that was evaluated,
-    inside ball and box, float32. No loss depends on the scale of the logits. The model must be in evaluation mode. Raises
-    InvalidInputError for settings out of range.
+    ratio towards the nearest wrong class, and half goes to the images that still stand. Of that half,
+    one gradient per class measures its distance (if at least half of it is left then), and the others are for runs. Steps
+    that are left when no image stands or all have had enough go to all images. Returns for each image the point of greatest
+    margin that was evaluated, inside ball and box, float32. No loss depends on the scale of the logits. The model must be in
+    evaluation mode. Raises InvalidInputError for settings out of range.
     """
     if steps < 1 or not 0 < momentum <= 1:
         raise InvalidInputError(
@@ -70,7 +71,7 @@ def attack(
     rounds = _ROUNDS * (before.shape[1] - 1) if targeted else _ROUNDS
     worst = Worst(images, labels, targeted=targeted, trace=trace)
     if trace is not None:
-        stages = [opening, opening] + [length] * (rounds * aims.shape[1] + 1)
+        stages = [opening, opening, *[length] * (rounds * aims.shape[1]), max(length, steps - 2 * opening)]
         trace.open(len(images), stages=stages, device=images.device)
     climb(
         model, images, labels, worst=worst, steps=opening, threat_model=threat_model, momentum=momentum,

@@ -127,23 +127,24 @@ def _untouched(layer: nn.Module) -> bool:
 
 
 def _chained(layers: list[nn.Module]) -> Iterator[nn.Module]:
-    links = list[nn.Module]()
-    for layer in layers:
+    links, pools = list[nn.Module](), list[nn.Module]()  # pools: behind the last convolution so far
+    for layer in [*layers, None]:
         if isinstance(layer, ConvolutionReLU):
-            links.append(layer)
+            links += [*map(MaxPool, pools), layer]  # type: ignore[arg-type]
+            pools = []
         elif links and type(layer) is nn.MaxPool2d and _untouched(layer) and not layer.return_indices:
-            links.append(MaxPool(layer))
+            pools.append(layer)
         else:
             if links:
                 yield Chain(links)
-            links = []
-            yield layer
-    if links:
-        yield Chain(links)
+            yield from pools
+            links, pools = [], []
+            if layer is not None:
+                yield layer
 
 
 class Chain(nn.Module):
-    """Convolutions with their ReLUs, one after the other, and max poolings behind some of them."""
+    """Convolutions with their ReLUs, one after the other, and the max poolings between them."""
 
     def __init__(self, links: list[nn.Module]) -> None:
         super().__init__()
@@ -174,28 +175,22 @@ class _Chain(torch.autograd.Function):
                 places.append(chosen)
             else:
                 passed.append(link(passed[-1]))
-        answer = passed[-1]
-        if isinstance(chain.links[-1], MaxPool):
-            passed.pop()  # a layer behind a pooling may change its answer in place
         context.save_for_backward(*passed, *places)
-        context.chain, context.count = chain, len(passed)
-        return answer
+        context.chain = chain
+        return passed[-1]
 
     @staticmethod
     @once_differentiable
     def backward(context: Any, *gradients: Tensor) -> tuple[Tensor, None]:
         (gradient,), links = gradients, list(context.chain.links)
-        passed, places = list(context.saved_tensors[: context.count]), list(context.saved_tensors[context.count :])
+        passed, places = list(context.saved_tensors[: len(links) + 1]), list(context.saved_tensors[len(links) + 1 :])
         own = masked = False
         for link in reversed(links):
-            answer = passed.pop() if len(passed) > 1 and not (link is links[-1] and isinstance(link, MaxPool)) else None
-            if answer is not None and not masked:
-                gradient, masked = _masked(gradient, answer, in_place=own), True
-            own = True
-            if isinstance(link, MaxPool):
-                gradient = link.backward(gradient, passed[-1], places.pop())  # values of 0 stay 0, so it stays masked
-            else:
-                gradient, masked = link.backward(gradient, passed[-1]), False
+            answer = passed.pop()
+            if not masked:
+                gradient = _masked(gradient, answer, in_place=own)
+            own, masked = True, isinstance(link, MaxPool)  # a pooling passes a masked gradient on to values above 0 only
+            gradient = link.backward(gradient, passed[-1], places.pop()) if masked else link.backward(gradient, passed[-1])
         return gradient, None
 
 

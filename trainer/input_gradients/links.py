@@ -104,7 +104,7 @@ def _transformed_back(weight: Tensor) -> Tensor:
 
 
 class MaxPool(nn.Module):
-    """A max pooling whose inputs come out of a ReLU."""
+    """A max pooling between convolutions, whose inputs come out of a ReLU."""
 
     def __init__(self, pool: nn.MaxPool2d) -> None:
         super().__init__()

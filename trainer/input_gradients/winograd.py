@@ -3,8 +3,8 @@
 A tile of 6 x 6 pixels gives 4 x 4 pixels of the answer. Tiles are transformed, multiplied value by value, and transformed
 back, so that each pair of channels costs 36 products per tile instead of 144. Every part is a product of matrices.
 
-Rounding is relative to the largest value of a tile, so a value of a million among small ones costs its neighbours their
-accuracy; behind normalisation there are none.
+Rounding errors are relative to the largest value of a tile. A value of a million among small ones therefore makes its
+neighbours inexact. Models with normalisation have no such values.
 
 The transforms come from a polynomial's values at six points (Toom and Cook). With the usual points 0, 1, -1, 2, -2 and
 infinity, the largest error in float32 is two to three times as large as with these.

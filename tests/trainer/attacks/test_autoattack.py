@@ -187,8 +187,10 @@ def test_settling_needs_a_stop_margin_and_a_share_of_at_least_one(settings: dict
 
 
 def test_a_stored_set_never_settles() -> None:
-    with pytest.raises(InvalidInputError, match="settle"):
+    with pytest.raises(InvalidInputError, match="full budget; leave settle out"):
         check_plan(AttackPlan("autoattack", EPS, {"settle": 2.0}))
+    with pytest.raises(InvalidInputError, match="full budget; leave stop_margin and settle out"):
+        check_plan(AttackPlan("apgd-ce", EPS, {"settle": 2.0, "stop_margin": 0.0}))
 
 
 class Counting(nn.Module):

@@ -10,51 +10,21 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from skinaudit.artifacts.attack_record import LEAD_GRADIENT, LOSS_GRADIENT, NEVER, NO_GRADIENT
 from skinaudit.artifacts.threat_model import Norm, ThreatModel
 from skinaudit.bench.tempered import Tempered
 from skinaudit.errors import InvalidInputError
-from skinaudit.trainer import ball
+from skinaudit.tests.attacked_models import Linear, Tiny, case, loss_and_broken, seeded
 from skinaudit.trainer.ascent import look
-from skinaudit.trainer.ascent.settling import settled
 from skinaudit.trainer.attack_trace import AttackTrace
-from skinaudit.trainer.attacks import apgd_ce, fgsm, pgd
-from skinaudit.trainer.models import build, folded
+from skinaudit.trainer.attacks import fgsm, pgd
+from skinaudit.trainer.models import build
 
 BATCHES = (1, 2, 7)
 SIZES = (3, 8)
 LINF = ThreatModel("linf", Fraction(8))
 L2 = ThreatModel("l2", Fraction(64))
-
-
-class Linear(nn.Module):
-    """logits = W x for two classes."""
-
-    def __init__(self, size: int) -> None:
-        super().__init__()
-        self.dense = nn.Linear(3 * size * size, 2, bias=False)
-        nn.init.normal_(self.dense.weight, 0, 0.3, generator=torch.Generator().manual_seed(size))
-
-    def forward(self, images: Tensor) -> Tensor:
-        answer: Tensor = self.dense(images.flatten(1))
-        return answer
-
-    def direction(self, labels: Tensor, size: int) -> Tensor:
-        """Steepest ascent of the loss: away from the true class, towards the other."""
-        own, wrong = self.dense.weight.detach()[labels], self.dense.weight.detach()[1 - labels]
-        return (wrong - own).view(-1, 3, size, size)
-
-
-def case(batch: int, size: int, *, low: float = 0.0, high: float = 1.0) -> tuple[Linear, Tensor, Tensor]:
-    generator = torch.Generator().manual_seed(batch * 100 + size)
-    images = low + (high - low) * torch.rand(batch, 3, size, size, generator=generator)
-    return Linear(size), images, torch.randint(2, (batch,), generator=generator)
-
-
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 @pytest.mark.parametrize("batch", BATCHES)
@@ -80,34 +50,6 @@ def test_the_l2_optimum_of_a_linear_model(batch: int, size: int, attack: Callabl
     ascent = model.direction(labels, size) * (-1 if targeted else 1)
     optimum = images + L2.eps * ascent / ascent.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
     torch.testing.assert_close(perturbed, optimum, rtol=0, atol=2e-4)  # float32 losses tie near the optimum
-
-
-def network() -> nn.Module:
-    torch.manual_seed(0)
-    return folded(nn.Sequential(
-        nn.Conv2d(3, 6, 3, padding=1), nn.BatchNorm2d(6), nn.ReLU(), nn.Conv2d(6, 6, 3, stride=2), nn.ReLU(),
-        nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(24, 4),
-    ))  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def tiny() -> tuple[nn.Module, Tensor, Tensor]:
-    """A small network with random weights, 24 images, and its own answers as labels, so that all start out correct."""
-    with torch.random.fork_rng():
-        model = network()
-    images = torch.rand(24, 3, 12, 12, generator=seeded(5))
-    with torch.no_grad():  # so that all four classes are answered, by logits that are several apart
-        model[-1].weight *= 200
-        model[-1].bias -= model(images).mean(0)
-    return model, images, model(images).argmax(1)
-
-
-def loss_and_broken(model: nn.Module, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    logits = model(images)
-    return functional.cross_entropy(logits, labels, reduction="none"), logits.argmax(1) != labels
-
-
-Tiny = tuple[nn.Module, Tensor, Tensor]
 
 
 @pytest.mark.parametrize("threat_model", [LINF, L2])
@@ -165,131 +107,6 @@ def test_restarts_never_give_a_smaller_loss(tiny: Tiny, threat_model: ThreatMode
     assert broken == sorted(broken)
 
 
-@pytest.mark.parametrize("eps", [1, 2, 8])
-@pytest.mark.parametrize("targeted", [False, True])
-def test_dropping_broken_images_breaks_the_same_images(tiny: Tiny, eps: int, targeted: bool) -> None:
-    model, images, labels = tiny
-    aims = (labels + 1) % 4 if targeted else labels
-    settings: dict[str, Any] = {
-        "threat_model": ThreatModel("linf", Fraction(eps)), "steps": 20, "targeted": targeted, "random_start": False,
-    }  # fmt: skip
-    full = pgd.attack(model, images, aims, generator=seeded(), **settings)
-    quick = pgd.attack(model, images, aims, generator=seeded(), stop_margin=0.0, **settings)
-    broken = [(model(perturbed).argmax(1) == aims) == targeted for perturbed in (full, quick)]
-    assert torch.equal(*broken)
-
-
-def test_stopping_leaves_some_and_drops_some(tiny: Tiny) -> None:
-    """The former test would pass on a model that nothing breaks, or everything: this one is neither."""
-    model, images, labels = tiny
-    perturbed = pgd.attack(
-        model, images, labels, threat_model=ThreatModel("linf", Fraction(2)), generator=seeded(), steps=20
-    )
-    share = float(loss_and_broken(model, perturbed, labels)[1].float().mean())
-    assert 0.1 < share < 0.9
-
-
-class Counted(nn.Module):
-    """A model that counts the images it is asked."""
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model, self.asked = model, 0
-
-    def forward(self, images: Tensor) -> Tensor:
-        self.asked += len(images)
-        answer: Tensor = self.model(images)
-        return answer
-
-
-@pytest.mark.parametrize("norm", ["linf", "l2"])
-@pytest.mark.parametrize("eps", [1, 2, 8])
-@pytest.mark.parametrize(("restarts", "schedule"), [(1, "constant"), (2, "constant"), (1, "cosine")])
-def test_dropping_settled_images_breaks_the_same_images(
-    tiny: Tiny, norm: Norm, eps: int, restarts: int, schedule: str
-) -> None:
-    model, images, labels = tiny
-    settings: dict[str, Any] = {
-        "threat_model": ThreatModel(norm, Fraction(eps if norm == "linf" else 24 * eps)), "steps": 20, "stop_margin": 0.0,
-        "restarts": restarts, "schedule": schedule,
-    }  # fmt: skip
-    plain, quick = Counted(model), Counted(model)
-    broken = [
-        model(pgd.attack(counted, images, labels, generator=seeded(), settle=settle, **settings)).argmax(1) != labels
-        for counted, settle in ((plain, None), (quick, 2.0))
-    ]
-    assert torch.equal(*broken)
-    assert quick.asked <= plain.asked
-    if eps == 1:
-        assert quick.asked < plain.asked
-
-
-class OneSide(nn.Module):
-    """An image is broken by a brighter first pixel, but the gradient of a darker one leads down."""
-
-    def forward(self, images: Tensor) -> Tensor:
-        away = (images[:, 0, 0, 0] - 0.5) * 255
-        lead = torch.where(away > 0, away - 1, -1 - 0.01 * away)
-        return torch.stack((torch.zeros_like(lead), lead), 1)
-
-
-@pytest.mark.parametrize("attack", [pgd.attack, apgd_ce.attack])
-def test_settled_images_start_again(attack: Callable[..., Tensor]) -> None:
-    images, labels = torch.full((40, 3, 2, 2), 0.5), torch.zeros(40, dtype=torch.int64)
-    settings: dict[str, Any] = {"threat_model": ThreatModel("linf", Fraction(4)), "steps": 20, "stop_margin": 0.0}
-    model = OneSide().eval()
-    once, often = (
-        model(attack(model, images, labels, generator=seeded(), settle=2.0, restarts=count, **settings)) for count in (1, 8)
-    )
-    assert (once[:, 1] <= 0).sum() > 10
-    assert (often[:, 1] <= 0).sum() < 5
-
-
-class FlatAtFirst(nn.Module):
-    """Two logits; the lead hardly rises at first and then steeply."""
-
-    def forward(self, images: Tensor) -> Tensor:
-        away = (images - 0.5).flatten(1).mean(1) * 255
-        lead = -1 + 1e-3 * away + 3 * (away - 2).clamp_min(0)
-        return torch.stack((torch.zeros_like(lead), lead), 1)
-
-
-@pytest.mark.parametrize("steps", [1, 2, 3, 4, 5, 10])
-def test_no_image_of_auto_pgd_settles_at_its_random_start(steps: int) -> None:
-    images, labels = torch.full((8, 3, 8, 8), 0.5), torch.zeros(8, dtype=torch.int64)
-    model = FlatAtFirst().eval()
-    found = apgd_ce.attack(
-        model, images, labels, threat_model=ThreatModel("linf", Fraction(4)), generator=seeded(), steps=steps,
-        stop_margin=0.0, settle=2.0,
-    )  # fmt: skip
-    assert (model(found)[:, 1] > 0).all()
-
-
-@pytest.mark.parametrize("eps", [1, 2, 8])
-@pytest.mark.parametrize("restarts", [1, 2])
-def test_auto_pgd_breaks_the_same_images_when_settled_ones_leave(tiny: Tiny, eps: int, restarts: int) -> None:
-    model, images, labels = tiny
-    settings: dict[str, Any] = {"threat_model": ThreatModel("linf", Fraction(eps)), "restarts": restarts, "stop_margin": 0.0}
-    plain, quick = Counted(model).eval(), Counted(model).eval()
-    broken = [
-        model(apgd_ce.attack(counted, images, labels, generator=seeded(), steps=40, settle=settle, **settings)).argmax(1)
-        != labels
-        for counted, settle in ((plain, None), (quick, 2.0))
-    ]
-    assert torch.equal(*broken)
-    assert quick.asked < plain.asked if eps == 1 else quick.asked <= plain.asked
-
-
-@pytest.mark.parametrize(
-    "settings",
-    [{"settle": 2.0}, {"settle": 0.5, "stop_margin": 0.0}, {"settle": 2.0, "stop_margin": 0.0, "targeted": True}],
-)
-def test_auto_pgd_with_an_invalid_settle_is_refused(tiny: Tiny, settings: dict[str, Any]) -> None:
-    model, images, labels = tiny
-    with pytest.raises(InvalidInputError, match="settle"):
-        apgd_ce.attack(model, images, labels, threat_model=LINF, generator=seeded(), **settings)
-
-
 @pytest.mark.parametrize("loss", ["margin", "dlr"])
 @pytest.mark.parametrize("targeted", [False, True])
 def test_losses_that_ignore_the_scale_of_the_logits(tiny: Tiny, loss: str, targeted: bool) -> None:
@@ -339,31 +156,6 @@ class Waves(nn.Module):
         away = (images - 0.5).flatten(1).mean(1) * 255
         lead = -1 + 0.3 * away + 0.6 * torch.sin(3 * away + 0.5)
         return torch.stack((torch.zeros_like(lead), lead), 1)
-
-
-@pytest.mark.parametrize("threat_model", [LINF, L2])
-def test_a_linear_model_settles_where_its_optimum_says(threat_model: ThreatModel) -> None:
-    """There the gain is exact: an image settles at share 1 where no point of the ball breaks it."""
-    model, images, _ = case(64, 3, low=0.2, high=0.8)  # no box in the way
-    labels = model(images).argmax(1)
-    gradient, loss, lead = pgd.input_gradient(model, images, labels)
-    gain = ball.linear_gain(images, images, gradient, threat_model=threat_model)
-    optimum = pgd.attack(model, images, labels, threat_model=threat_model, generator=seeded())
-    unbroken = model(optimum).argmax(1) == labels
-    assert 0.1 < unbroken.float().mean() < 0.9
-    smooth, gain = pgd._of_smooth_lead(loss, gain)
-    assert torch.equal(settled(smooth, gain, first=lead, largest=lead, share=1.0), unbroken)
-
-
-@pytest.mark.parametrize("smooth", [-100.0, -20.0, -13.0, -0.5, 3.0, 50.0])
-def test_the_smooth_lead_and_its_gain_come_from_the_cross_entropy(smooth: float) -> None:
-    """Where softmax rounds the truth to 1, the loss is the smooth lead already."""
-    margin = torch.tensor([smooth], requires_grad=True)
-    loss = margin if smooth < -14 else functional.softplus(margin)
-    (slope,) = torch.autograd.grad(loss.sum(), margin)
-    found, gain = pgd._of_smooth_lead(loss.detach(), 0.3 * slope)
-    assert found.item() == pytest.approx(smooth, rel=1e-4)
-    assert gain.item() == pytest.approx(0.3, rel=1e-4)
 
 
 def test_a_gradient_in_pieces_is_the_whole_one(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -125,11 +125,12 @@ POOLS = [
 
 @pytest.mark.parametrize("pool", POOLS, ids=str)
 @pytest.mark.parametrize("count", [1, 20])
-def test_max_poolings_are_links(pool: nn.MaxPool2d, count: int) -> None:
+def test_max_poolings_between_convolutions_are_links(pool: nn.MaxPool2d, count: int) -> None:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = nn.Sequential(
-            nn.Conv2d(3, 8, 3), nn.ReLU(), pool, nn.Conv2d(8, 4, 3), nn.ReLU(), pool, pool, nn.Flatten()
+            nn.Conv2d(3, 8, 3), nn.ReLU(), pool, nn.Conv2d(8, 8, 3, padding=1), nn.ReLU(), pool, pool,
+            nn.Conv2d(8, 4, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(),
         ).requires_grad_(False)  # fmt: skip
     chained = fused(model)
     assert (len(parts(chained, Chain)), len(parts(chained, MaxPool))) == (1, 3)
