@@ -51,7 +51,8 @@ def unpack(commit: str, folder: Path) -> Path:
     archive = folder / "before.tar"
     subprocess.run(["git", "-C", str(ROOT), "archive", "--output", str(archive), commit], check=True)
     with tarfile.open(archive) as packed:
-        packed.extractall(folder / "before" / "skinaudit", filter="data")
+        packed.extraction_filter = getattr(tarfile, "data_filter", None)  # Python before 3.11.4 has none
+        packed.extractall(folder / "before" / "skinaudit")
     return folder / "before"
 
 

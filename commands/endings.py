@@ -195,11 +195,13 @@ def _nobody_reads() -> bool:
 
 def _settle_output() -> None:
     """Leave Python nothing to write at its end if writing fails: Python would replace the exit code."""
-    try:
-        if sys.stdout is not None:
-            sys.stdout.flush()
-    except (OSError, ValueError):
-        sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115 (open until the end)
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        try:
+            if stream is not None:
+                stream.flush()
+        except (OSError, ValueError):
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: PTH123, SIM115 (open until the end)
 
 
 @contextmanager

@@ -82,7 +82,8 @@ def distributions(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]
             shutil.copyfile(ROOT / name, target)
     sources = build(folder / "tree", "sdist", folder)
     with tarfile.open(sources) as archive:
-        archive.extractall(folder / "unpacked", filter="data")
+        archive.extraction_filter = getattr(tarfile, "data_filter", None)  # Python before 3.11.4 has none
+        archive.extractall(folder / "unpacked")
     (unpacked,) = (folder / "unpacked").iterdir()
     return sources, build(unpacked, "wheel", folder)
 
