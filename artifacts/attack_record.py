@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 NO_GRADIENT, LEAD_GRADIENT, LOSS_GRADIENT = 0, 1, 2
 """Gradient of an image at the start: none, the smooth lead's (the cross-entropy was rounded away), the cross-entropy's."""
 POINTS = 5
-"""Moments of the recorded path: the start, a quarter, half and three quarters of all steps, and the end."""
+"""Moments of the recorded path: the start, a quarter, half and three quarters of the points that an image was given, and the
+last one.
+"""
 NEVER = -1
 """Value of `success` if the attack succeeded at no step."""
 

@@ -17,16 +17,15 @@ class AttackTrace:
     def open(self, images: int, *, stages: Sequence[int], device: torch.device) -> None:
         """Prepare for stages (starts or parts) of the given numbers of steps; a stage has one evaluation more than steps.
 
-        An image that leaves the attack is not noted any more and keeps its last loss. Evaluations after the last expected
-        one count as the last one.
+        An image that leaves the attack is not noted any more. Evaluations after the last expected one count as the last
+        one.
         """
         self._last = sum(stages) + len(stages) - 1
-        self._moments = [round(self._last * point / (POINTS - 1)) for point in range(POINTS)]
         # number of the first evaluation of each stage
         self._firsts = torch.tensor([0, *accumulate(count + 1 for count in stages[:-1])], device=device)
         self._evaluations = torch.zeros(images, dtype=torch.int64, device=device)
         self._gradient = torch.zeros(images, dtype=torch.uint8, device=device)
-        self._path = torch.zeros(images, POINTS, device=device)
+        self._losses: list[tuple[Tensor, Tensor, Tensor]] = []  # of each call: images, their evaluations so far, losses
         self._success = torch.full((images,), NEVER, dtype=torch.int32, device=device)
 
     def note(
@@ -46,9 +45,7 @@ class AttackTrace:
             kinds = torch.where(gradient.flatten(1).abs().amax(1) > 0, kinds, NO_GRADIENT)
             kinds = torch.where(begins, kinds, NO_GRADIENT)
             self._gradient[at] = torch.maximum(self._gradient[at], kinds.to(torch.uint8))
-        for point, moment in enumerate(self._moments):
-            due = number <= moment  # later moments too, in case the image leaves before them
-            self._path[at[due], point] = smooth[due].float()
+        self._losses.append((at, self._evaluations[at], smooth.float()))
         first = succeeds & (self._success[at] == NEVER)
         # each earlier stage has one evaluation more than steps
         self._success[at[first]] = (number - stage)[first].to(torch.int32)
@@ -56,5 +53,15 @@ class AttackTrace:
 
     def record(self, kept: Tensor) -> AttackRecord:
         """The notes as arrays. kept: (N,), as in AttackRecord."""
-        values = (self._gradient, self._path, self._success, kept.float())
+        values = (self._gradient, self._path(), self._success, kept.float())
         return AttackRecord(*(value.cpu().numpy() for value in values))
+
+    def _path(self) -> Tensor:
+        """The loss of each image at POINTS evenly spaced evaluations of its own: (N, POINTS)."""
+        most = max([1, *self._evaluations.tolist()])
+        history = torch.zeros(len(self._evaluations), most, device=self._evaluations.device)
+        for at, number, losses in self._losses:
+            history[at, number] = losses
+        shares = torch.linspace(0, 1, POINTS, dtype=torch.float64, device=history.device)
+        moments = ((self._evaluations - 1).clamp_min(0).view(-1, 1) * shares).round().long()
+        return history.gather(1, moments)

@@ -206,6 +206,17 @@ def test_a_trace_takes_more_than_it_expects() -> None:
     assert record.success.tolist() == [1, 1]
 
 
+def test_the_path_of_a_trace_covers_what_each_image_was_given() -> None:
+    """The second image leaves after three points of nine; the third is never looked at."""
+    trace = AttackTrace()
+    trace.open(3, stages=[20, 20], device=torch.device("cpu"))
+    for value in range(9):
+        index = torch.arange(2 if value < 3 else 1)
+        smooth = torch.full((len(index),), float(value))
+        trace.note(smooth, smooth > 100, None, smooth < 0, index=index)
+    assert trace.record(torch.ones(3)).path.tolist() == [[0, 2, 4, 6, 8], [0, 0, 1, 2, 2], [0, 0, 0, 0, 0]]
+
+
 @pytest.mark.parametrize("name", attacks.names())
 def test_a_model_in_training_mode_is_refused(name: str) -> None:
     model = nn.Sequential(nn.Dropout(0.5), Linear(7)).train()
