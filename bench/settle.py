@@ -17,7 +17,7 @@ from skinaudit.artifacts.threat_model import ThreatModel, parse_eps
 from skinaudit.bench.attacks import clean_batch
 from skinaudit.bench.report import table
 from skinaudit.trainer import cpu
-from skinaudit.trainer.attacks import apgd_ce, pgd
+from skinaudit.trainer.attacks import apgd_ce, apgd_dlr, apgd_t, pgd
 from skinaudit.trainer.checkpoint import load_run_model
 from skinaudit.trainer.evaluate import SETTLE, STOP_MARGIN, to_pixels
 from skinaudit.trainer.models import folded
@@ -59,14 +59,14 @@ def main() -> None:
                            --output docs/results/settle.md
 
 `pgd`: PGD-{_STEPS} for measuring robust accuracy (`evaluate.pgd_predictions`). Its steps fall as a cosine from 2 eps to
-eps/10. *Constant*: the same with steps of 2.5 eps / {_STEPS}, which other libraries take. `apgd-ce`: Auto-PGD with {_STEPS}
-steps. All from one random start.
+eps/10. *Constant*: the same with steps of 2.5 eps / {_STEPS}, which other libraries take. `apgd-ce`, `apgd-dlr`: Auto-PGD
+with {_STEPS} steps; `apgd-t` takes {_STEPS} towards each wrong class. All from one random start.
 
 Images always leave once a wrong logit leads by {STOP_MARGIN}. With `settle: k`, an image also leaves after a fifth of the
 steps if k times the gain that its gradient promises in the rest of the ball could not flip it. The rules are in
 `trainer/ascent/settling.py`. Training and the benchmarks use {SETTLE:g}; stored sets never use it.
 
-- *gradients*: share of all that {_STEPS} steps for every image would take;
+- *gradients*: share of all that {_STEPS} steps for every image (and every wrong class) would take;
 - *right only because dropped*: images that left as settled, but which the attack breaks if no image may leave.
 
 {table(heads, rows)}""",
@@ -82,8 +82,13 @@ def _rows(run: Path, eps: str, *, images: int) -> Iterator[list[str]]:
         "pgd, constant": (partial(pgd.attack, schedule="constant"), (None,)),
         "pgd": (partial(pgd.attack, schedule="cosine"), (None, *_SHARES)),
         "apgd-ce": (apgd_ce.attack, (None, *_SHARES)),
+        "apgd-dlr": (apgd_dlr.attack, (None, *_SHARES)),
+        "apgd-t": (apgd_t.attack, (None, *_SHARES)),
     }
+    with torch.no_grad():
+        wrong_classes = model(pixels[:1]).shape[1] - 1
     for name, (attack, shares) in attacks.items():
+        runs = wrong_classes if name == "apgd-t" else 1
         right_of_all = torch.zeros_like(labels, dtype=torch.bool)
         for share in shares:
             model.shown = 0
@@ -91,7 +96,7 @@ def _rows(run: Path, eps: str, *, images: int) -> Iterator[list[str]]:
                 model, pixels, labels, threat_model=ThreatModel("linf", parse_eps(eps)),
                 generator=torch.Generator().manual_seed(0), steps=_STEPS, stop_margin=STOP_MARGIN, settle=share,
             )  # fmt: skip
-            spent = model.shown / (_STEPS * len(labels))
+            spent = model.shown / (_STEPS * runs * len(labels))
             with torch.no_grad():
                 right = model(adversarial).argmax(1) == labels
             right_of_all = right if share is None else right_of_all

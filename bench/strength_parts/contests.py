@@ -79,9 +79,9 @@ def _apgd_t(steps: int) -> Contest:
     return Contest(f"apgd-t:steps={steps}", {"torchattacks": (own,), "adv-lib": (other,)}, costly=True)
 
 
-def _measuring(contest: Contest, more: str = "") -> Contest:
-    """The same attack without what only a stored set needs: an image leaves as soon as it is broken."""
-    return replace(contest, ours=f"{contest.ours},stop_margin={STOP_MARGIN}{more}")
+def _measuring(contest: Contest) -> Contest:
+    """The same attack without what only a stored set needs: images leave once they are broken, or will not be."""
+    return replace(contest, ours=f"{contest.ours},stop_margin={STOP_MARGIN},settle={SETTLE}")
 
 
 def _fab_t(steps: int) -> Contest:
@@ -155,7 +155,7 @@ CONTESTS: Mapping[str, Contest] = {
     "APGD-CE-50": _apgd("ce", 50),
     "APGD-DLR-50": _apgd("dlr", 50),
     "APGD-T-25": _apgd_t(25),
-    "APGD-CE-50, measuring": _measuring(_apgd("ce", 50), f",settle={SETTLE}"),
+    "APGD-CE-50, measuring": _measuring(_apgd("ce", 50)),
     "APGD-DLR-50, measuring": _measuring(_apgd("dlr", 50)),
     "APGD-T-25, measuring": _measuring(_apgd_t(25)),
     "FAB-T-25": _fab_t(25),

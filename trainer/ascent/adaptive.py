@@ -16,7 +16,7 @@ from skinaudit.trainer import ball
 from skinaudit.trainer.ascent.climb import move
 from skinaudit.trainer.ascent.look import Worst, look
 from skinaudit.trainer.ascent.losses import Loss
-from skinaudit.trainer.ascent.settling import SURE, settled, too_slow
+from skinaudit.trainer.ascent.settling import SURE, Rule, too_slow
 
 MOMENTUM = 0.75
 _TRUSTED = 0.1
@@ -44,7 +44,7 @@ def adapt(
     targeted: bool = False,
     stop_margin: float | None = None,
     settle: float | None = None,
-    alone: bool = False,
+    rule: Rule | None = None,
 ) -> None:
     """Increase the loss from `start` within the ball around `images`; pass each of the `steps` + 1 points to `worst`.
 
@@ -52,8 +52,8 @@ def adapt(
     the loop when its margin exceeds it. This is for measuring only, because such examples lie near the boundary. settle:
     used together with stop_margin and a loss that is positive wherever the attack has succeeded. Hopeless images then leave
     too (see `hopeless`), after a tenth of the steps at the earliest. Without aims, the loss and its gain belong to all wrong
-    classes together, so images also leave that are too slow (see `too_slow`). alone: no other attack follows, and the loss
-    is the smooth lead, so images leave by the stricter rules of `settling`. Other parameters: see `look`.
+    classes together, so images also leave that are too slow (see `too_slow`). rule: if given, images leave by this stricter
+    rule instead, because no other attack follows. Other parameters: see `look`.
     """
     state = _State(images, labels, index, aims, start, threat_model)
     gradient, value, logits = look(model, state.moved, labels, loss, aims=aims, targeted=targeted)
@@ -63,9 +63,9 @@ def adapt(
     for number in range(1, steps + 1):
         if stop_margin is not None:
             going = worst.margin[state.index] <= stop_margin
-            if settle is not None and alone and number - 1 >= SURE * steps:
-                going &= ~state.settled(settle)
-            elif settle is not None and not alone:
+            if settle is not None and rule is not None and number - 1 >= SURE * steps:
+                going &= ~state.settled(rule, settle)
+            elif settle is not None and rule is None:
                 if number > _TRUSTED * steps:
                     going &= ~state.hopeless(settle)
                 if aims is None and number in looks:
@@ -156,12 +156,12 @@ class _State:
         gain = self._gain()
         return (gain > 0) & (self.here + share * gain < 0)
 
-    def settled(self, share: float) -> Tensor:
+    def settled(self, rule: Rule, share: float) -> Tensor:
         """Images (n,) that this run will not break; see `settling`.
 
         An image with a gradient of 0 never settles, because momentum may still move it.
         """
-        far = settled(self.here, self._gain(), first=self.first, largest=self.largest, share=share)
+        far = rule(self.here, self._gain(), first=self.first, largest=self.largest, share=share)
         return far & self.gradient.flatten(1).any(1)
 
     def _gain(self) -> Tensor:

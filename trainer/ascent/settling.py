@@ -1,20 +1,27 @@
-"""Which images an attack on the smooth lead will not break any more, so that measuring need not go on with them."""
+"""Which images an attack will not break any more, so that measuring need not go on with them."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from torch import Tensor
+
+Rule = Callable[..., Tensor]
+"""`by_smooth_lead` or `by_ratio`."""
 
 SURE = 0.2
 """Share of the steps after which images may settle. After the first large step, the gradient of a model that was hardened
 with few steps can be nearly 0, though later steps break the image.
 """
 
+_OF_THE_RATIO = 16.0
+"""How many times its linear prediction the difference of logits ratio may gain."""
 _OF_ONE_CLASS = 4.0
 """How many times as much as all classes together a single class may gain."""
 
 
-def settled(smooth: Tensor, gain: Tensor, *, first: Tensor, largest: Tensor, share: float) -> Tensor:
-    """Which images (N,) will stay right: their gradients promise too little, and so does the course of the attack so far.
+def by_smooth_lead(smooth: Tensor, gain: Tensor, *, first: Tensor, largest: Tensor, share: float) -> Tensor:
+    """Which images (N,) an attack on the smooth lead will not break, by what gradients promise and by its course so far.
 
     share: how many times the promised gain an image must withstand. smooth: the smooth lead at the present points, which is
     the logarithm of the summed exponentials of the wrong logits, minus the true logit. An image can be wrong only if it is
@@ -31,6 +38,18 @@ def settled(smooth: Tensor, gain: Tensor, *, first: Tensor, largest: Tensor, sha
     by_all_classes = (smooth + share * gain < 0) & (missing > gained / 2)
     by_one_class = (largest + _OF_ONE_CLASS * share * gain < 0) & (missing > gained)
     return by_all_classes | by_one_class
+
+
+def by_ratio(ratio: Tensor, gain: Tensor, *, first: Tensor, largest: Tensor, share: float) -> Tensor:
+    """Which images (N,) an attack on the difference of logits ratio will not break.
+
+    The ratio would stay below 0 with sixteen times `share`, and the image misses more than all that was gained so far. The
+    ratio is less linear than the smooth lead, because the logits that it is divided by change too; hence the sixteen.
+
+    ratio: at the present points. gain: of the ratio in the rest of the ball, if it were linear. The others are those of
+    `by_smooth_lead`.
+    """
+    return (ratio + _OF_THE_RATIO * share * gain < 0) & (-largest > largest - first)
 
 
 def too_slow(lead: Tensor, earlier: Tensor, settle: float) -> Tensor:

@@ -13,6 +13,7 @@ from skinaudit.trainer import ball
 from skinaudit.trainer.ascent.adaptive import adapt
 from skinaudit.trainer.ascent.look import Worst, answer
 from skinaudit.trainer.ascent.losses import Loss, dlr, nearest
+from skinaudit.trainer.ascent.settling import Rule
 from skinaudit.trainer.attack_trace import AttackTrace
 
 _PIXELS_AT_ONCE = 600 * 64 * 64
@@ -23,6 +24,16 @@ def check_counts(name: str, **counts: int) -> None:
     """Raise InvalidInputError unless every count is at least 1."""
     if any(count < 1 for count in counts.values()):
         raise InvalidInputError(f"{name}: {', '.join(f'{key} {count}' for key, count in counts.items())}: must be positive")
+
+
+def check_measuring(
+    name: str, settle: float | None, *, stop_margin: float | None, trace: AttackTrace | None, targeted: bool = False
+) -> None:
+    """Raise InvalidInputError if `settle` cannot be used with these settings."""
+    if settle is not None and (stop_margin is None or settle < 1 or targeted or trace is not None):
+        raise InvalidInputError(
+            f"{name}: settle {settle}: give at least 1, together with stop_margin, and neither targeted nor a trace"
+        )
 
 
 def from_starts(
@@ -37,12 +48,13 @@ def from_starts(
     restarts: int,
     targeted: bool,
     stop_margin: float | None,
+    settle: float | None,
+    rule: Rule,
     trace: AttackTrace | None,
-    settle: float | None = None,
 ) -> Tensor:
     """Auto-PGD with `steps` steps from each of `restarts` random starts. Broken images are not started again.
 
-    Shapes and returned value as in pgd_dlr; stop_margin and settle as in `adapt`, where it is alone.
+    Shapes and returned value as in pgd_dlr; stop_margin, settle and rule as in `adapt`.
     """
     worst = Worst(images, labels, targeted=targeted, trace=trace)
     if trace is not None:
@@ -50,7 +62,7 @@ def from_starts(
     for _ in range(restarts):
         climb_standing(
             model, images, labels, worst=worst, loss=loss, threat_model=threat_model, generator=generator, steps=steps,
-            targeted=targeted, stop_margin=stop_margin, settle=settle, alone=True,
+            targeted=targeted, stop_margin=stop_margin, settle=settle, rule=rule,
         )  # fmt: skip
     return worst.images
 
@@ -67,14 +79,18 @@ def towards_classes(
     targets: int,
     stop_margin: float | None = None,
     settle: float | None = None,
+    rule: Rule | None = None,
 ) -> None:
-    """Auto-PGD towards each of the nearest `targets` wrong classes; see `standing_pairs`."""
+    """Auto-PGD towards each of the nearest `targets` wrong classes; see `standing_pairs`.
+
+    settle, rule: see `adapt`. With settle and without rule, all classes of an image are attacked at once.
+    """
     order = nearest(answer(model, images), labels)[:, :targets]
-    at_once = None if settle is None else worst.standing()
+    at_once = worst.standing() if settle is not None and rule is None else None
     for index, aims in standing_pairs(worst, order, at_once=at_once):
         _climb_from_random(
             model, images, labels, index, worst=worst, loss=dlr, threat_model=threat_model, generator=generator, steps=steps,
-            aims=aims, stop_margin=stop_margin, settle=settle,
+            aims=aims, stop_margin=stop_margin, settle=settle, rule=rule,
         )  # fmt: skip
 
 
@@ -111,25 +127,25 @@ def climb_standing(
     targeted: bool = False,
     stop_margin: float | None = None,
     settle: float | None = None,
-    alone: bool = False,
+    rule: Rule | None = None,
 ) -> None:
     """One run of Auto-PGD from random starts for those of the N images that are not broken yet."""
     index = worst.standing()
     if len(index):
         _climb_from_random(
             model, images, labels, index, worst=worst, loss=loss, threat_model=threat_model, generator=generator,
-            steps=steps, targeted=targeted, stop_margin=stop_margin, settle=settle, alone=alone,
+            steps=steps, targeted=targeted, stop_margin=stop_margin, settle=settle, rule=rule,
         )  # fmt: skip
 
 
 def _climb_from_random(
     model: nn.Module, images: Tensor, labels: Tensor, index: Tensor, *, worst: Worst, loss: Loss, threat_model: ThreatModel,
     generator: torch.Generator, steps: int, aims: Tensor | None = None, targeted: bool = False, stop_margin: float | None,
-    settle: float | None, alone: bool = False,
+    settle: float | None, rule: Rule | None,
 ) -> None:  # fmt: skip
     clean = images[index]
     adapt(
         model, clean, labels[index], worst=worst, index=index,
         start=ball.start(clean, threat_model=threat_model, generator=generator), steps=steps, loss=loss,
-        threat_model=threat_model, aims=aims, targeted=targeted, stop_margin=stop_margin, settle=settle, alone=alone,
+        threat_model=threat_model, aims=aims, targeted=targeted, stop_margin=stop_margin, settle=settle, rule=rule,
     )  # fmt: skip

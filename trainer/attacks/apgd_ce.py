@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from skinaudit.artifacts.threat_model import ThreatModel
-from skinaudit.errors import InvalidInputError
 from skinaudit.trainer.ascent.losses import smooth_lead
-from skinaudit.trainer.ascent.starts import check_counts, from_starts
+from skinaudit.trainer.ascent.settling import by_smooth_lead
+from skinaudit.trainer.ascent.starts import check_counts, check_measuring, from_starts
 from skinaudit.trainer.attack_trace import AttackTrace
 
 SETTINGS: dict[str, Any] = {"steps": 100, "restarts": 1, "targeted": False, "stop_margin": None, "settle": None}
@@ -38,11 +38,8 @@ def attack(
     Raises InvalidInputError for counts below 1 and for an invalid settle.
     """
     check_counts("apgd-ce", steps=steps, restarts=restarts)
-    if settle is not None and (stop_margin is None or settle < 1 or targeted or trace is not None):
-        raise InvalidInputError(
-            f"apgd-ce: settle {settle}: give at least 1, together with stop_margin, and neither targeted nor a trace"
-        )
+    check_measuring("apgd-ce", settle, stop_margin=stop_margin, targeted=targeted, trace=trace)
     return from_starts(
         model, images, labels, loss=smooth_lead, threat_model=threat_model, generator=generator, steps=steps,
-        restarts=restarts, targeted=targeted, stop_margin=stop_margin, settle=settle, trace=trace,
+        restarts=restarts, targeted=targeted, stop_margin=stop_margin, settle=settle, rule=by_smooth_lead, trace=trace,
     )  # fmt: skip

@@ -9,10 +9,11 @@ from torch import Tensor, nn
 
 from skinaudit.artifacts.threat_model import ThreatModel
 from skinaudit.trainer.ascent.losses import dlr, margin
-from skinaudit.trainer.ascent.starts import check_counts, from_starts
+from skinaudit.trainer.ascent.settling import by_ratio
+from skinaudit.trainer.ascent.starts import check_counts, check_measuring, from_starts
 from skinaudit.trainer.attack_trace import AttackTrace
 
-SETTINGS: dict[str, Any] = {"steps": 100, "restarts": 1, "targeted": False, "stop_margin": None}
+SETTINGS: dict[str, Any] = {"steps": 100, "restarts": 1, "targeted": False, "stop_margin": None, "settle": None}
 
 
 def attack(
@@ -26,6 +27,7 @@ def attack(
     restarts: int = 1,
     targeted: bool = False,
     stop_margin: float | None = None,
+    settle: float | None = None,
     trace: AttackTrace | None = None,
 ) -> Tensor:
     """Increase the difference of logits ratio, which does not depend on the scale of the logits, from random starts.
@@ -33,10 +35,14 @@ def attack(
     If `targeted`, the ratio could rise just because the spread grows, so the margin is used instead.
 
     Shapes, dtypes and `targeted` as in pgd-dlr. A broken image is not started again. stop_margin: if given, an image leaves
-    when a wrong class leads by more; for measuring, not for storing. Raises InvalidInputError for counts below 1.
+    when a wrong class leads by more; for measuring, not for storing. settle: only with stop_margin, without targeted and
+    without a trace, and at least 1. An image then also leaves if this attack will not break it; see `ascent.settling`.
+    Raises InvalidInputError for counts below 1 and for an invalid settle.
     """
     check_counts("apgd-dlr", steps=steps, restarts=restarts)
+    check_measuring("apgd-dlr", settle, stop_margin=stop_margin, targeted=targeted, trace=trace)
     return from_starts(
         model, images, labels, loss=margin if targeted else dlr, threat_model=threat_model, generator=generator,
-        steps=steps, restarts=restarts, targeted=targeted, stop_margin=stop_margin, trace=trace,
+        steps=steps, restarts=restarts, targeted=targeted, stop_margin=stop_margin, settle=settle, rule=by_ratio,
+        trace=trace,
     )  # fmt: skip

@@ -8,11 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from skinaudit.artifacts.threat_model import ThreatModel
-from skinaudit.errors import InvalidInputError
 from skinaudit.trainer import ball
 from skinaudit.trainer.ascent.look import Worst, answer
 from skinaudit.trainer.ascent.losses import margin, smooth_lead
-from skinaudit.trainer.ascent.starts import check_counts, climb_standing, towards_classes
+from skinaudit.trainer.ascent.starts import check_counts, check_measuring, climb_standing, towards_classes
 from skinaudit.trainer.attack_trace import AttackTrace
 from skinaudit.trainer.attacks.fab_t import walk_boundaries
 from skinaudit.trainer.attacks.square import search
@@ -55,8 +54,7 @@ def attack(
     Shapes and dtypes as in pgd-dlr. Raises InvalidInputError for counts below 1 and for an invalid settle.
     """
     check_counts("autoattack", steps=steps, targets=targets, queries=queries)
-    if settle is not None and (stop_margin is None or settle < 1 or trace is not None):
-        raise InvalidInputError(f"autoattack: settle {settle}: give at least 1, together with stop_margin, and no trace")
+    check_measuring("autoattack", settle, stop_margin=stop_margin, trace=trace)
     targets = min(targets, answer(model, images[:1]).shape[1] - 1)
     worst = _OnGrid(model, images, labels, threat_model=threat_model, trace=trace)
     if trace is not None:

@@ -14,7 +14,7 @@ from skinaudit.errors import InvalidInputError
 from skinaudit.trainer import ball
 from skinaudit.trainer.ascent.look import pieces_of
 from skinaudit.trainer.ascent.losses import Loss, dlr, margin, smooth_lead
-from skinaudit.trainer.ascent.settling import SURE, settled
+from skinaudit.trainer.ascent.settling import SURE, by_smooth_lead
 from skinaudit.trainer.attack_trace import AttackTrace
 
 SETTINGS: dict[str, Any] = {
@@ -133,7 +133,7 @@ def attack(
                 if settle is not None and number >= SURE * steps and number % _SETTLING == 0:
                     gain = ball.linear_gain(moved, clean, gradient, threat_model=threat_model)
                     smooth, gain = _of_smooth_lead(entropy, gain)
-                    going &= ~settled(smooth, gain, first=first, largest=largest, share=settle)
+                    going &= ~by_smooth_lead(smooth, gain, first=first, largest=largest, share=settle)
                 remaining = int(going.sum())
                 if remaining == 0:
                     break

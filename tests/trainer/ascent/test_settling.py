@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from skinaudit.trainer.ascent.settling import settled
+from skinaudit.trainer.ascent.settling import by_ratio, by_smooth_lead
 
 
 @pytest.mark.parametrize(
@@ -27,4 +27,21 @@ def test_when_an_image_settles(smooth: float, largest: float, first: float, gain
     """For a share of 2."""
     values = (torch.tensor([value]) for value in (smooth, gain, first, largest))
     given, rise, start, best = values
-    assert settled(given, rise, first=start, largest=best, share=2.0).tolist() == [expected]
+    assert by_smooth_lead(given, rise, first=start, largest=best, share=2.0).tolist() == [expected]
+
+
+@pytest.mark.parametrize(
+    ("ratio", "largest", "first", "gain", "expected"),
+    [
+        (-0.9, -3.0, -4.0, 0.025, True),
+        (-0.7, -3.0, -4.0, 0.025, False),  # 32 times the gain flips it
+        (-0.9, -3.0, -7.0, 0.025, False),  # gained more than it misses
+        (0.2, 0.5, -1.0, 0.0, False),  # broken
+    ],
+)
+def test_when_an_image_settles_under_the_ratio(
+    ratio: float, largest: float, first: float, gain: float, expected: bool
+) -> None:
+    """For a share of 2. The ratio has another unit than the margins."""
+    given, rise, start, best = (torch.tensor([value]) for value in (ratio, gain, first, largest))
+    assert by_ratio(given, rise, first=start, largest=best, share=2.0).tolist() == [expected]

@@ -15,8 +15,8 @@ from skinaudit.artifacts.threat_model import Norm, ThreatModel
 from skinaudit.errors import InvalidInputError
 from skinaudit.tests.attacked_models import Tiny, case, loss_and_broken, seeded
 from skinaudit.trainer import ball
-from skinaudit.trainer.ascent.settling import settled
-from skinaudit.trainer.attacks import apgd_ce, pgd
+from skinaudit.trainer.ascent.settling import by_smooth_lead
+from skinaudit.trainer.attacks import apgd_ce, apgd_dlr, apgd_t, pgd
 
 LINF = ThreatModel("linf", Fraction(8))
 L2 = ThreatModel("l2", Fraction(64))
@@ -90,7 +90,7 @@ class OneSide(nn.Module):
         return torch.stack((torch.zeros_like(lead), lead), 1)
 
 
-@pytest.mark.parametrize("attack", [pgd.attack, apgd_ce.attack])
+@pytest.mark.parametrize("attack", [pgd.attack, apgd_ce.attack, apgd_dlr.attack])
 def test_settled_images_start_again(attack: Callable[..., Tensor]) -> None:
     images, labels = torch.full((40, 3, 2, 2), 0.5), torch.zeros(40, dtype=torch.int64)
     settings: dict[str, Any] = {"threat_model": ThreatModel("linf", Fraction(4)), "steps": 20, "stop_margin": 0.0}
@@ -111,11 +111,15 @@ class FlatAtFirst(nn.Module):
         return torch.stack((torch.zeros_like(lead), lead), 1)
 
 
+AUTO_PGD = [apgd_ce.attack, apgd_dlr.attack, apgd_t.attack]
+
+
+@pytest.mark.parametrize("attack", AUTO_PGD)
 @pytest.mark.parametrize("steps", [1, 2, 3, 4, 5, 10])
-def test_no_image_of_auto_pgd_settles_at_its_random_start(steps: int) -> None:
+def test_no_image_of_auto_pgd_settles_at_its_random_start(steps: int, attack: Callable[..., Tensor]) -> None:
     images, labels = torch.full((8, 3, 8, 8), 0.5), torch.zeros(8, dtype=torch.int64)
     model = FlatAtFirst().eval()
-    found = apgd_ce.attack(
+    found = attack(
         model, images, labels, threat_model=ThreatModel("linf", Fraction(4)), generator=seeded(), steps=steps,
         stop_margin=0.0, settle=2.0,
     )  # fmt: skip
@@ -123,14 +127,21 @@ def test_no_image_of_auto_pgd_settles_at_its_random_start(steps: int) -> None:
 
 
 @pytest.mark.parametrize("eps", [1, 2, 8])
-@pytest.mark.parametrize("restarts", [1, 2])
-def test_auto_pgd_breaks_the_same_images_when_settled_ones_leave(tiny: Tiny, eps: int, restarts: int) -> None:
+@pytest.mark.parametrize(
+    ("attack", "further"),
+    [
+        (apgd_ce.attack, {"restarts": 1}), (apgd_ce.attack, {"restarts": 2}), (apgd_dlr.attack, {"restarts": 1}),
+        (apgd_dlr.attack, {"restarts": 2}), (apgd_t.attack, {"targets": 3}),
+    ],
+)  # fmt: skip
+def test_auto_pgd_breaks_the_same_images_when_settled_ones_leave(
+    tiny: Tiny, eps: int, attack: Callable[..., Tensor], further: dict[str, int]
+) -> None:
     model, images, labels = tiny
-    settings: dict[str, Any] = {"threat_model": ThreatModel("linf", Fraction(eps)), "restarts": restarts, "stop_margin": 0.0}
+    settings: dict[str, Any] = {"threat_model": ThreatModel("linf", Fraction(eps)), "stop_margin": 0.0, **further}
     plain, quick = Counted(model).eval(), Counted(model).eval()
     broken = [
-        model(apgd_ce.attack(counted, images, labels, generator=seeded(), steps=40, settle=settle, **settings)).argmax(1)
-        != labels
+        model(attack(counted, images, labels, generator=seeded(), steps=40, settle=settle, **settings)).argmax(1) != labels
         for counted, settle in ((plain, None), (quick, 2.0))
     ]
     assert torch.equal(*broken)
@@ -141,10 +152,20 @@ def test_auto_pgd_breaks_the_same_images_when_settled_ones_leave(tiny: Tiny, eps
     "settings",
     [{"settle": 2.0}, {"settle": 0.5, "stop_margin": 0.0}, {"settle": 2.0, "stop_margin": 0.0, "targeted": True}],
 )
-def test_auto_pgd_with_an_invalid_settle_is_refused(tiny: Tiny, settings: dict[str, Any]) -> None:
+@pytest.mark.parametrize("attack", [apgd_ce.attack, apgd_dlr.attack])
+def test_auto_pgd_with_an_invalid_settle_is_refused(
+    tiny: Tiny, settings: dict[str, Any], attack: Callable[..., Tensor]
+) -> None:
     model, images, labels = tiny
     with pytest.raises(InvalidInputError, match="settle"):
-        apgd_ce.attack(model, images, labels, threat_model=LINF, generator=seeded(), **settings)
+        attack(model, images, labels, threat_model=LINF, generator=seeded(), **settings)
+
+
+def test_a_targeted_cascade_with_an_invalid_settle_is_refused(tiny: Tiny) -> None:
+    model, images, labels = tiny
+    for settings in ({"settle": 2.0}, {"settle": 0.5, "stop_margin": 0.0}):
+        with pytest.raises(InvalidInputError, match="apgd-t: settle"):
+            apgd_t.attack(model, images, labels, threat_model=LINF, generator=seeded(), **settings)
 
 
 @pytest.mark.parametrize("threat_model", [LINF, L2])
@@ -158,7 +179,7 @@ def test_a_linear_model_settles_where_its_optimum_says(threat_model: ThreatModel
     unbroken = model(optimum).argmax(1) == labels
     assert 0.1 < unbroken.float().mean() < 0.9
     smooth, gain = pgd._of_smooth_lead(loss, gain)
-    assert torch.equal(settled(smooth, gain, first=lead, largest=lead, share=1.0), unbroken)
+    assert torch.equal(by_smooth_lead(smooth, gain, first=lead, largest=lead, share=1.0), unbroken)
 
 
 @pytest.mark.parametrize("smooth", [-100.0, -20.0, -13.0, -0.5, 3.0, 50.0])
