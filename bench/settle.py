@@ -20,6 +20,7 @@ from skinaudit.trainer import cpu
 from skinaudit.trainer.attacks import apgd_ce, apgd_dlr, apgd_t, pgd
 from skinaudit.trainer.checkpoint import load_run_model
 from skinaudit.trainer.evaluate import SETTLE, STOP_MARGIN, to_pixels
+from skinaudit.trainer.input_gradients.fused import fused
 from skinaudit.trainer.models import folded
 
 _SHARES = (1.0, SETTLE, 2 * SETTLE)
@@ -53,7 +54,7 @@ def main() -> None:
     figures = ("gradients, of all", "right under attack", "right only because dropped")
     heads = ("run", "linf eps", "images", "attack, settle", *figures)
     options.output.write_text(
-        f"""# Images that PGD can no longer break
+        f"""# Images that PGD will not break
 
     python bench/settle.py {" ".join(map(str, options.runs))} --eps {" ".join(options.eps)} --images {options.images} \\
                            --output docs/results/settle.md
@@ -63,8 +64,9 @@ eps/10. *Constant*: the same with steps of 2.5 eps / {_STEPS}, which other libra
 with {_STEPS} steps; `apgd-t` takes {_STEPS} towards each wrong class. All from one random start.
 
 Images always leave once a wrong logit leads by {STOP_MARGIN}. With `settle: k`, an image also leaves after a fifth of the
-steps if k times the gain that its gradient promises in the rest of the ball could not flip it. The rules are in
-`trainer/ascent/settling.py`. Training and the benchmarks use {SETTLE:g}; stored sets never use it.
+steps if k times the gain that its gradient promises in the rest of the ball could not flip it (for `apgd-dlr` and `apgd-t`
+16 k times). The rules are in `trainer/ascent/settling.py`. Training and the benchmarks use {SETTLE:g}; stored sets never
+use it.
 
 - *gradients*: share of all that {_STEPS} steps for every image (and every wrong class) would take;
 - *right only because dropped*: images that left as settled, but which the attack breaks if no image may leave.
@@ -76,7 +78,7 @@ steps if k times the gain that its gradient promises in the rest of the ball cou
 
 def _rows(run: Path, eps: str, *, images: int) -> Iterator[list[str]]:
     batch = clean_batch(run, images=images)
-    model = _Counted(folded(load_run_model(run))).eval()
+    model = _Counted(fused(folded(load_run_model(run)))).eval()
     pixels, labels = to_pixels(batch.images, device=torch.device("cpu")), torch.from_numpy(batch.labels)
     attacks: dict[str, tuple[Callable[..., Tensor], tuple[float | None, ...]]] = {
         "pgd, constant": (partial(pgd.attack, schedule="constant"), (None,)),

@@ -15,8 +15,8 @@ from skinaudit.artifacts.threat_model import ThreatModel
 from skinaudit.trainer import ball
 from skinaudit.trainer.ascent.climb import move
 from skinaudit.trainer.ascent.look import Worst, look
-from skinaudit.trainer.ascent.losses import Loss
-from skinaudit.trainer.ascent.settling import SURE, Rule, too_slow
+from skinaudit.trainer.ascent.losses import Loss, margin
+from skinaudit.trainer.ascent.settling import LEAST_STEPS, SURE, Rule, too_slow
 
 MOMENTUM = 0.75
 _TRUSTED = 0.1
@@ -52,18 +52,18 @@ def adapt(
     the loop when its margin exceeds it. This is for measuring only, because such examples lie near the boundary. settle:
     used together with stop_margin and a loss that is positive wherever the attack has succeeded. Hopeless images then leave
     too (see `hopeless`), after a tenth of the steps at the earliest. Without aims, the loss and its gain belong to all wrong
-    classes together, so images also leave that are too slow (see `too_slow`). rule: if given, images leave by this stricter
+    classes together, so images also leave that are too slow (see `too_slow`). rule: if given, images settle by this stricter
     rule instead, because no other attack follows. Other parameters: see `look`.
     """
     state = _State(images, labels, index, aims, start, threat_model)
     gradient, value, logits = look(model, state.moved, labels, loss, aims=aims, targeted=targeted)
-    lead = worst.meet(state.moved, logits, gradient, index=index)
-    state.begin(gradient, value, lead)
+    worst.meet(state.moved, logits, gradient, index=index)
+    state.begin(gradient, value, _lead(logits, labels, aims, targeted=targeted))
     checks, looks = set(_checks(steps)), {math.ceil(share * steps) for share in _LOOKS}
     for number in range(1, steps + 1):
         if stop_margin is not None:
             going = worst.margin[state.index] <= stop_margin
-            if settle is not None and rule is not None and number - 1 >= SURE * steps:
+            if settle is not None and rule is not None and number - 1 >= max(SURE * steps, LEAST_STEPS):
                 going &= ~state.settled(rule, settle)
             elif settle is not None and rule is None:
                 if number > _TRUSTED * steps:
@@ -76,10 +76,16 @@ def adapt(
                 return
         state.step(first=number == 1)
         gradient, value, logits = look(model, state.moved, state.labels, loss, aims=state.aims, targeted=targeted)
-        lead = worst.meet(state.moved, logits, gradient, index=state.index)
-        state.note(gradient, value, lead)
+        worst.meet(state.moved, logits, gradient, index=state.index)
+        state.note(gradient, value, _lead(logits, state.labels, state.aims, targeted=targeted))
         if number in checks:
             state.check()
+
+
+def _lead(logits: Tensor, labels: Tensor, aims: Tensor | None, *, targeted: bool) -> Tensor:
+    """The margin (n,) that the attack is to bring above 0: that of its class if it leads towards one."""
+    lead = margin(logits, labels, aims)
+    return -lead if targeted else lead
 
 
 def _checks(steps: int) -> Iterator[int]:

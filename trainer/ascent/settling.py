@@ -14,6 +14,9 @@ SURE = 0.2
 with few steps can be nearly 0, though later steps break the image.
 """
 
+LEAST_STEPS = 5
+"""Steps of Auto-PGD after which images may settle at the earliest, for runs of less than 25 steps."""
+
 _OF_THE_RATIO = 16.0
 """How many times its linear prediction the difference of logits ratio may gain."""
 _OF_ONE_CLASS = 4.0
@@ -43,10 +46,12 @@ def by_smooth_lead(smooth: Tensor, gain: Tensor, *, first: Tensor, largest: Tens
 def by_ratio(ratio: Tensor, gain: Tensor, *, first: Tensor, largest: Tensor, share: float) -> Tensor:
     """Which images (N,) an attack on the difference of logits ratio will not break.
 
-    The ratio would stay below 0 with sixteen times `share`, and the image misses more than all that was gained so far. The
-    ratio is less linear than the smooth lead, because the logits that it is divided by change too; hence the sixteen.
+    The ratio would stay below 0 with sixteen times `share`, and the margin misses more than all that it has gained so far.
+    The ratio is less linear than the smooth lead, because the spread of the logits that divides it changes too; hence the
+    sixteen.
 
-    ratio: at the present points. gain: of the ratio in the rest of the ball, if it were linear. The others are those of
+    ratio: at the present points. gain: of the ratio in the rest of the ball, if it were linear. first, largest: the margin
+    at the start of the attack, and its largest value since; that of the target class if there is one. share: see
     `by_smooth_lead`.
     """
     return (ratio + _OF_THE_RATIO * share * gain < 0) & (-largest > largest - first)

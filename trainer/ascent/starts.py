@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import torch
@@ -30,9 +31,10 @@ def check_measuring(
     name: str, settle: float | None, *, stop_margin: float | None, trace: AttackTrace | None, targeted: bool = False
 ) -> None:
     """Raise InvalidInputError if `settle` cannot be used with these settings."""
-    if settle is not None and (stop_margin is None or settle < 1 or targeted or trace is not None):
+    if settle is not None and (stop_margin is None or not 1 <= settle < math.inf or targeted or trace is not None):
         raise InvalidInputError(
-            f"{name}: settle {settle}: give at least 1, together with stop_margin, and neither targeted nor a trace"
+            f"{name}: settle {settle}: give a number from 1 on, together with stop_margin, without a trace"
+            + " and without targeted" * targeted
         )
 
 

@@ -33,8 +33,8 @@ def attack(
 
     targets: largest number of wrong classes. Shapes and dtypes as in pgd-dlr. A broken image leaves before the next class.
     stop_margin: if given, an image leaves at once when a wrong class leads by more; for measuring, not for storing. settle:
-    only with stop_margin and without a trace, and at least 1. An image then also leaves the run towards a class that will
-    not break it; see `ascent.settling`. Raises InvalidInputError for counts below 1 and for an invalid settle.
+    only with stop_margin and without a trace, and at least 1. An image then also leaves a run that will not bring it to
+    its class; see `ascent.settling`. Raises InvalidInputError for counts below 1 and for an invalid settle.
     """
     check_counts("apgd-t", steps=steps, targets=targets)
     check_measuring("apgd-t", settle, stop_margin=stop_margin, trace=trace)

@@ -98,8 +98,10 @@ def attack(
         raise InvalidInputError(f"pgd: schedule {schedule!r}: choose {' or '.join(get_args(Schedule))}")
     if keep not in ("worst", "last") or (keep == "last" and stop_margin is not None):
         raise InvalidInputError(f"pgd: keep {keep!r}: choose worst or last; with stop_margin only worst")
-    if settle is not None and (stop_margin is None or targeted or settle < 1):
-        raise InvalidInputError(f"pgd: settle {settle}: give at least 1, together with stop_margin and without targeted")
+    if settle is not None and (stop_margin is None or targeted or not 1 <= settle < math.inf):
+        raise InvalidInputError(
+            f"pgd: settle {settle}: give a number from 1 on, together with stop_margin and without targeted"
+        )
     if ascended is not None and (keep != "last" or targeted or trace is not None):
         raise InvalidInputError("pgd: another loss needs keep=last, no targets and no trace")
     if trace is not None:

@@ -15,6 +15,9 @@ from skinaudit.artifacts.threat_model import Norm, ThreatModel
 from skinaudit.errors import InvalidInputError
 from skinaudit.tests.attacked_models import Tiny, case, loss_and_broken, seeded
 from skinaudit.trainer import ball
+from skinaudit.trainer.ascent.adaptive import adapt
+from skinaudit.trainer.ascent.look import Worst
+from skinaudit.trainer.ascent.losses import dlr
 from skinaudit.trainer.ascent.settling import by_smooth_lead
 from skinaudit.trainer.attacks import apgd_ce, apgd_dlr, apgd_t, pgd
 
@@ -126,6 +129,30 @@ def test_no_image_of_auto_pgd_settles_at_its_random_start(steps: int, attack: Ca
     assert (model(found)[:, 1] > 0).all()
 
 
+def test_the_rule_sees_the_margin_of_the_class_that_is_attacked(tiny: Tiny) -> None:
+    """Another wrong class may be near all the time without ever winning."""
+    model, images, labels = tiny
+    aims = (labels + 1) % 4
+    seen: list[tuple[Tensor, Tensor]] = []
+
+    def rule(ratio: Tensor, gain: Tensor, *, first: Tensor, largest: Tensor, share: float) -> Tensor:
+        seen.append((first, largest))
+        return torch.zeros_like(gain, dtype=torch.bool)
+
+    worst = Worst(images, labels)
+    adapt(
+        model, images, labels, worst=worst, index=torch.arange(len(images)), start=images, steps=20, loss=dlr,
+        threat_model=LINF, aims=aims, stop_margin=1e6, settle=2.0, rule=rule,
+    )  # fmt: skip
+    logits = model(images)
+    expected = (logits.gather(1, aims.view(-1, 1)) - logits.gather(1, labels.view(-1, 1))).squeeze(1)
+    assert len(seen) == 15
+    for first, largest in seen:
+        torch.testing.assert_close(first, expected)
+        assert (largest >= first).all()
+        assert (largest <= worst.margin + 1e-6).all()
+
+
 @pytest.mark.parametrize("eps", [1, 2, 8])
 @pytest.mark.parametrize(
     ("attack", "further"),
@@ -150,7 +177,12 @@ def test_auto_pgd_breaks_the_same_images_when_settled_ones_leave(
 
 @pytest.mark.parametrize(
     "settings",
-    [{"settle": 2.0}, {"settle": 0.5, "stop_margin": 0.0}, {"settle": 2.0, "stop_margin": 0.0, "targeted": True}],
+    [
+        {"settle": 2.0},
+        {"settle": 0.5, "stop_margin": 0.0},
+        {"settle": float("nan"), "stop_margin": 0.0},
+        {"settle": 2.0, "stop_margin": 0.0, "targeted": True},
+    ],
 )
 @pytest.mark.parametrize("attack", [apgd_ce.attack, apgd_dlr.attack])
 def test_auto_pgd_with_an_invalid_settle_is_refused(
