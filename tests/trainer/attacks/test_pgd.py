@@ -290,8 +290,8 @@ def test_works_under_no_grad(tiny: Tiny) -> None:
         ({"keep": "best"}, "keep 'best': choose worst or last"),
         ({"keep": "last", "stop_margin": 0.5}, "with stop_margin only worst"),
         ({"settle": 4.0}, "settle 4.0: give a number from 1 on, together with stop_margin and without targeted"),
-        ({"settle": 0.5, "stop_margin": 0.0}, "settle 0.5: give at least 1"),
-        ({"settle": 4.0, "stop_margin": 0.0, "targeted": True}, "settle 4.0: give at least 1, together"),
+        ({"settle": 0.5, "stop_margin": 0.0}, "settle 0.5: give a number from 1 on"),
+        ({"settle": 4.0, "stop_margin": 0.0, "targeted": True}, "settle 4.0: give a number from 1 on"),
     ],
 )
 def test_settings_out_of_range_are_refused(tiny: Tiny, settings: dict[str, Any], message: str) -> None:
