@@ -57,8 +57,8 @@ def adapt(
     """
     state = _State(images, labels, index, aims, start, threat_model)
     gradient, value, logits = look(model, state.moved, labels, loss, aims=aims, targeted=targeted)
-    worst.meet(state.moved, logits, gradient, index=index)
-    state.begin(gradient, value, _lead(logits, labels, aims, targeted=targeted))
+    lead = worst.meet(state.moved, logits, gradient, index=index)
+    state.begin(gradient, value, lead if aims is None else margin(logits, labels, aims))
     checks, looks = set(_checks(steps)), {math.ceil(share * steps) for share in _LOOKS}
     for number in range(1, steps + 1):
         if stop_margin is not None:
@@ -76,16 +76,10 @@ def adapt(
                 return
         state.step(first=number == 1)
         gradient, value, logits = look(model, state.moved, state.labels, loss, aims=state.aims, targeted=targeted)
-        worst.meet(state.moved, logits, gradient, index=state.index)
-        state.note(gradient, value, _lead(logits, state.labels, state.aims, targeted=targeted))
+        lead = worst.meet(state.moved, logits, gradient, index=state.index)
+        state.note(gradient, value, lead if state.aims is None else margin(logits, state.labels, state.aims))
         if number in checks:
             state.check()
-
-
-def _lead(logits: Tensor, labels: Tensor, aims: Tensor | None, *, targeted: bool) -> Tensor:
-    """The margin (n,) that the attack is to bring above 0: that of its class if it leads towards one."""
-    lead = margin(logits, labels, aims)
-    return -lead if targeted else lead
 
 
 def _checks(steps: int) -> Iterator[int]:

@@ -15,6 +15,7 @@ from skinaudit.trainer import ball
 from skinaudit.trainer.ascent.look import pieces_of
 from skinaudit.trainer.ascent.losses import Loss, dlr, margin, smooth_lead
 from skinaudit.trainer.ascent.settling import SURE, by_smooth_lead
+from skinaudit.trainer.ascent.starts import check_measuring
 from skinaudit.trainer.attack_trace import AttackTrace
 
 SETTINGS: dict[str, Any] = {
@@ -98,10 +99,7 @@ def attack(
         raise InvalidInputError(f"pgd: schedule {schedule!r}: choose {' or '.join(get_args(Schedule))}")
     if keep not in ("worst", "last") or (keep == "last" and stop_margin is not None):
         raise InvalidInputError(f"pgd: keep {keep!r}: choose worst or last; with stop_margin only worst")
-    if settle is not None and (stop_margin is None or targeted or not 1 <= settle < math.inf):
-        raise InvalidInputError(
-            f"pgd: settle {settle}: give a number from 1 on, together with stop_margin and without targeted"
-        )
+    check_measuring("pgd", settle, stop_margin=stop_margin, trace=trace, targeted=targeted)
     if ascended is not None and (keep != "last" or targeted or trace is not None):
         raise InvalidInputError("pgd: another loss needs keep=last, no targets and no trace")
     if trace is not None:

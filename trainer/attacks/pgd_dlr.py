@@ -55,10 +55,10 @@ def attack(
 
     images: float32 (N, 3, H, W) in [0, 1]. labels: int64 (N,), the true classes, or the target classes if `targeted` (every
     run then goes towards them). momentum: see `climb`. A quarter of the steps increases the cross-entropy, a quarter the
-    ratio towards the nearest wrong class, and half goes to the images that still stand. Of that half,
-    one gradient per class measures its distance (if at least half of it is left then), and the others are for runs. Steps
-    that are left when no image stands or all have had enough go to all images. Returns for each image the point of greatest
-    margin that was evaluated, inside ball and box, float32. No loss depends on the scale of the logits. The model must be in
+    ratio towards the nearest wrong class, and half goes to the images that still stand. Of that half, one gradient per class
+    measures its distance (if at least half of it is left then), and the others are for runs. Steps that are left when no
+    image stands or all have had enough go to all images. Returns for each image the point of greatest margin that was
+    evaluated, inside ball and box, float32. No loss depends on the scale of the logits. The model must be in
     evaluation mode. Raises InvalidInputError for settings out of range.
     """
     if steps < 1 or not 0 < momentum <= 1:
