@@ -291,10 +291,13 @@ def test_works_under_no_grad(tiny: Tiny) -> None:
         ({"keep": "last", "stop_margin": 0.5}, "with stop_margin only worst"),
         (
             {"settle": 4.0},
-            "settle 4.0: give a number from 1 on, together with stop_margin, without a trace and without targeted",
+            "settle 4.0: give a number from 1 on, together with stop_margin, without a trace",
         ),
         ({"settle": 0.5, "stop_margin": 0.0}, "settle 0.5: give a number from 1 on"),
-        ({"settle": 4.0, "stop_margin": 0.0, "targeted": True}, "settle 4.0: give a number from 1 on"),
+        (
+            {"settle": 4.0, "stop_margin": 0.0, "targeted": True},
+            "settle 4.0: give a number from 1 on, together with stop_margin, without a trace and without targeted",
+        ),
     ],
 )
 def test_settings_out_of_range_are_refused(tiny: Tiny, settings: dict[str, Any], message: str) -> None:
